@@ -1,0 +1,28 @@
+"""cutler hands back the smallest, quickest model that does the job, with the evidence why."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cutler.api import fit, load
+    from cutler.types import Compressor, Constraints, Family, Model, Task
+
+__version__ = "0.1.0"
+__all__ = ["Compressor", "Constraints", "Family", "Model", "Task", "__version__", "fit", "load"]
+
+_HOME = {
+    "fit": "api", "load": "api",
+    "Compressor": "types", "Constraints": "types", "Family": "types", "Model": "types", "Task": "types",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cutler' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"cutler.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,77 @@
+"""The folder is the registry: a part is a file, its name is the file's; entry points let other packages add parts."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from cutler.errors import MissingPackage, UsageError, nearest
+from cutler.types import Compressor, Family, Task
+
+P = TypeVar("P")
+EXTRA_OF = {"torch": "train", "transformers": "train", "onnx": "train", "accelerate": "train"}
+
+
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """The parts of a kind (`tasks`, `families`, `compress`), ours and those of entry points `cutler.KIND`."""
+    ours = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent / kind)]) if not m.name.startswith("_")]
+    return tuple(sorted({*ours, *(point.name for point in entry_points(group=f"cutler.{kind}"))}))
+
+
+def task(name: str) -> type[Task]:
+    """The task of that name. Raises UsageError with the nearest known name."""
+    return _part("tasks", name, Task)
+
+
+def tasks() -> list[type[Task]]:
+    return [task(name) for name in names("tasks")]
+
+
+def family(name: str) -> Family:
+    """The family of that name. Raises UsageError with the nearest known name."""
+    return _part("families", name, Family)()
+
+
+def families() -> list[Family]:
+    return [family(name) for name in names("families")]
+
+
+def compressor(name: str) -> Compressor:
+    """The compression method of that name. Raises UsageError with the nearest known name."""
+    return _part("compress", name, Compressor)()
+
+
+@cache
+def _part(kind: str, name: str, base: type[P]) -> type[P]:
+    if name not in names(kind):
+        raise UsageError(f"a name in cutler.{kind}", found=repr(name), do=nearest(name, names(kind)))
+    module = _module(kind, name)
+    found = [
+        part for _, part in inspect.getmembers(module, inspect.isclass)
+        if issubclass(part, base) and not inspect.isabstract(part) and part.__module__ == module.__name__
+    ]  # fmt: skip
+    if len(found) != 1:
+        what = ", ".join(part.__name__ for part in found) or "none"
+        raise UsageError(f"one {base.__name__} in {module.__name__}", found=what, do="keep one part a file")
+    return found[0]
+
+
+def _module(kind: str, name: str) -> ModuleType:
+    outside = {point.name: point.module for point in entry_points(group=f"cutler.{kind}")}
+    try:
+        return importlib.import_module(outside.get(name, f"cutler.{kind}.{name}"))
+    except ModuleNotFoundError as error:
+        extra = EXTRA_OF.get(str(error.name))
+        if extra is None:
+            raise
+        raise MissingPackage(
+            f"the package {error.name} for cutler.{kind}.{name}", found="it is not installed",
+            do=f"pip install 'cutler[{extra}]'",
+        ) from error  # fmt: skip
