@@ -1,0 +1,143 @@
+"""The only reader of the test split: what a model is worth on rows that nobody looked at before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from cutler import metrics
+from cutler.errors import DataError
+from cutler.types import Answer, Evidence, Interval, Model, Row, Task
+
+SHOWN = 60
+LETTERS = 400
+LABELLED = ("class", "classes")
+
+
+@runtime_checkable
+class Truncates(Protocol):
+    """A model that cannot read every text whole and can say so."""
+
+    def truncated(self, rows: Sequence[Row]) -> float:
+        """The share of these rows that it does not read whole."""
+
+
+def on_test(
+    model: Model, task: Task, rows: Sequence[Row], *, floors: Mapping[str, Model], examples: bool, seed: int
+) -> Evidence:
+    """Everything the test rows say of `model`, with 95 % intervals from one shared set of bootstrap draws.
+
+    `floors` are the models to beat, by trial name; the gain is over the better of them, turned so that above 0 is
+    better, and 0 where there is none. `examples` says whether texts may be quoted.
+    """
+    targets, weights = _targets(task, rows), metrics.bootstrap_weights(len(rows), seed=seed)
+    answers = model.predict(rows)
+    values = [answer.value for answer in answers]
+    of_floors = {name: [answer.value for answer in floor.predict(rows)] for name, floor in floors.items()}
+    labels = _labels(task, targets, values)
+    return Evidence(
+        metrics=_intervals(task, targets, values, weights),
+        floor={name: _intervals(task, targets, theirs, weights) for name, theirs in of_floors.items()},
+        gain=_gain(task, targets, values, list(of_floors.values()), weights),
+        n_test=len(rows),
+        labels=labels,
+        per_label=per_label(targets, values, labels),
+        confusion=confusion(targets, values, labels) if task.head == "class" else (),
+        errors=_errors(task, rows, targets, answers) if examples else (),
+        truncated=model.truncated(rows) if isinstance(model, Truncates) else 0.0,
+    )
+
+
+def on_rows(model: Model, task: Task, rows: Sequence[Row], seed: int) -> dict[str, Interval]:
+    """Every metric of the task on any labelled rows, with 95 % intervals. Raises DataError where there is no row."""
+    values = [answer.value for answer in model.predict(rows)] if rows else []
+    return _intervals(task, _targets(task, rows), values, metrics.bootstrap_weights(len(rows), seed=seed))
+
+
+def per_label(targets: Sequence[Any], answers: Sequence[Any], labels: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and the count of true rows, for each label."""
+    if not labels:
+        return {}
+    counts = metrics.count(targets, answers, np.ones((1, len(targets))), labels=labels)
+    columns = (counts.precision[0], counts.recall[0], counts.f1[0], counts.true[0])
+    return {
+        label: {"precision": float(p), "recall": float(r), "f1": float(f), "rows": int(n)}
+        for label, p, r, f, n in zip(labels, *columns, strict=True)
+    }
+
+
+def confusion(targets: Sequence[str], answers: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
+    """How often each truth (outer) got each answer (inner), both in the order of `labels`."""
+    place = {label: number for number, label in enumerate(labels)}
+    table = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(table, ([place[t] for t in targets], [place[a] for a in answers]), 1)
+    return [[int(cell) for cell in line] for line in table]
+
+
+def _targets(task: Task, rows: Sequence[Row]) -> list[Any]:
+    if not rows:
+        raise DataError("at least one row to evaluate on", found="none", do="give rows that bear a target")
+    return task.targets(rows)
+
+
+def _labels(task: Task, targets: Sequence[Any], answers: Sequence[Any]) -> tuple[str, ...]:
+    if task.head not in LABELLED:
+        return ()
+    groups = [(value,) if isinstance(value, str) else value for value in (*targets, *answers)]
+    return tuple(sorted(set().union(*groups)))
+
+
+def _intervals(
+    task: Task, targets: Sequence[Any], answers: Sequence[Any], weights: metrics.Array
+) -> dict[str, Interval]:
+    names = dict.fromkeys((task.metric, *task.metrics))
+    whole = np.ones((1, len(targets)))
+    return {
+        name: metrics.interval(
+            task.resampled(targets, answers, weights, metric=name),
+            float(task.resampled(targets, answers, whole, metric=name)[0]),
+        )
+        for name in names
+    }
+
+
+def _gain(
+    task: Task, targets: Sequence[Any], answers: Sequence[Any], floors: Sequence[Sequence[Any]], weights: metrics.Array
+) -> Interval:
+    if not floors:
+        return Interval(0.0, 0.0, 0.0)
+    best = max(floors, key=lambda theirs: task.score(targets, theirs))
+    apart = task.resampled(targets, answers, weights) - task.resampled(targets, best, weights)
+    return metrics.interval(apart, task.score(targets, answers) - task.score(targets, best))
+
+
+def _errors(task: Task, rows: Sequence[Row], targets: Sequence[Any], answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """The gravest wrong answers first: by distance for numbers, by probability otherwise; unknown ones last."""
+    graded = [(_gravity(task, t, a), number) for number, (t, a) in enumerate(zip(targets, answers, strict=True))]
+    wrong = sorted(((grave, number) for grave, number in graded if grave is not None), key=lambda x: (-x[0], x[1]))
+    return [
+        {
+            "row": number + 1,
+            "text": _quoted([str(rows[number][role]) for role in task.inputs]),
+            "truth": targets[number],
+            "answer": answers[number].value,
+            "probability": answers[number].probability,
+        }
+        for _, number in wrong[:SHOWN]
+    ]
+
+
+def _gravity(task: Task, target: Any, answer: Answer) -> float | None:
+    if task.head == "number":
+        return abs(float(target) - float(answer.value)) or None
+    if target == answer.value or (task.head == "classes" and set(target) == set(answer.value)):
+        return None
+    return -1.0 if math.isnan(answer.probability) else answer.probability
+
+
+def _quoted(texts: Sequence[str]) -> str:
+    room = LETTERS // len(texts)
+    return " ‖ ".join(text if len(text) <= room else text[: room - 1] + "…" for text in texts)
