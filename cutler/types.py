@@ -106,7 +106,7 @@ class Profile:
     `classes` maps each label to its training rows (empty for numbers), `imbalance` is the largest class over the
     smallest, `chars` and `words` are spreads of the input text (both texts of a pair together), `scripts` maps
     Unicode script names to their share of letters, `language` is a code of ISO 639-1, or "" where unsure.
-    `unseen_labels` are labels of validation or test that train lacks.
+    `unseen_labels` are labels of validation or test that train lacks, `made` the parts that were carved here.
     """
 
     task: str
@@ -127,6 +127,7 @@ class Profile:
     set_aside: int
     leaks: Mapping[str, int]
     unseen_labels: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
     target_mean: float = NAN
     target_std: float = NAN
 
