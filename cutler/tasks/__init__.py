@@ -1,0 +1,123 @@
+"""What may be asked of the data, one file a task; `choose` settles which of them these rows are for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+
+from cutler import metrics, registry
+from cutler.errors import UsageError, nearest
+from cutler.tasks import _columns
+from cutler.types import Row, Table, Task
+
+__all__ = ["choose"]
+
+TARGETS = tuple(_columns.NAMES)
+ROLES = ("text", "text_pair", *TARGETS)
+
+
+def choose(
+    table: Table, *, name: str | None = None, columns: Mapping[str, str] | None = None, metric: str | None = None
+) -> Task:
+    """The task that these rows are for, with its columns.
+
+    A task and columns that the user names win: `columns` maps a role (text, text_pair, and label, labels or score
+    for the answer) to a column. Otherwise just one task must recognise the rows. Raises UsageError where a column is
+    not there, none or several tasks fit, or the metric is not one of the task's.
+    """
+    rows = _columns.sample(table.parts["train"])
+    named = dict(columns or {})
+    _refuse_unknown(table, rows, named)
+    shown = _under_roles(rows, named)
+    if name:
+        kind = registry.task(name)
+        found = _columns_for(kind, shown, named)
+    else:
+        kind, found = _the_one(table, shown, named)
+    missing = [role for role in kind.roles if not found.get(role)]
+    if missing:
+        raise _unclear(table, rows, f"a column for the {' and the '.join(missing)} of {kind.name}", missing)
+    task = kind({role: named.get(column, column) for role, column in found.items()}, metric=metric)
+    _check_metric(task, table)
+    return task
+
+
+def _refuse_unknown(table: Table, rows: Sequence[Row], named: Mapping[str, str]) -> None:
+    names = _names(rows)
+    for role, column in named.items():
+        if role not in ROLES:
+            raise UsageError(f"a role out of {', '.join(ROLES)}", found=repr(role), do=nearest(role, ROLES))
+        if column not in names:
+            raise UsageError(f"the column {column!r} for the {role} in {table.source}",
+                             found=f"the columns {', '.join(names)}", do=nearest(column, names))  # fmt: skip
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(str(name) for row in rows for name in row))
+
+
+def _under_roles(rows: Sequence[Row], named: Mapping[str, str]) -> list[Row]:
+    """The rows with the columns that the user named under their roles, the others as they are."""
+    used = {*named, *named.values()}
+    return [
+        {name: cell for name, cell in row.items() if name not in used}
+        | {role: row.get(column) for role, column in named.items()}
+        for row in rows
+    ]
+
+
+def _the_one(table: Table, rows: Sequence[Row], named: Mapping[str, str]) -> tuple[type[Task], dict[str, str]]:
+    """The only task that recognises the rows by the columns that the user named, and those it found."""
+    kinds = registry.tasks()
+    seen = {kind: found for kind in kinds if (found := kind.recognises(rows))}
+    fits = {kind: found for kind, found in seen.items() if set(named) <= set(found.values())}
+    if not fits:
+        fits = {kind: {role: role for role in kind.roles} for kind in kinds if set(named) == set(kind.roles)}
+    if len(fits) > 1:
+        each = "; ".join(f"{kind.name} (from {', '.join(found.values())})" for kind, found in fits.items())
+        raise UsageError(f"columns that fit one task in {table.source}", found=f"{len(fits)} that do: {each}",
+                         do=f"name the one you mean, like --task {next(iter(fits)).name}")  # fmt: skip
+    if not fits:
+        raise _unclear(table, rows, "a column of texts, and one of labels or numbers")
+    return next(iter(fits.items()))
+
+
+def _columns_for(kind: type[Task], rows: Sequence[Row], named: Mapping[str, str]) -> dict[str, str]:
+    """Role -> column for a task that the user named; whichever target role the user wrote, it is this task's."""
+    guess = _columns.guess(rows)
+    found = {"text": guess.text, "text_pair": guess.pair, **{role: role for role in named}}
+    target = next((role for role in TARGETS if role in named), "")
+    inputs = {role: found.get(role, "") for role in kind.roles[:-1]}
+    return inputs | {kind.roles[-1]: target or _columns.fitting(rows, kind.roles[-1], but=list(inputs.values()))}
+
+
+def _unclear(
+    table: Table, rows: Sequence[Row], expected: str, missing: Sequence[str] = ("text", "label")
+) -> UsageError:
+    names = _names(rows)
+    doubtful = _columns.guess(rows).doubtful
+    which = f", of which {' and '.join(doubtful)} could each be the answer" if doubtful else ""
+    example = next(iter(doubtful or names[-1:]), "NAME")
+    flags = " ".join(f"--column {role}={'NAME' if role == 'text' else example}" for role in missing)
+    return UsageError(f"{expected} in {table.source}", found=f"the columns {', '.join(names)}{which}",
+                      do=f"say which is which, like {flags}")  # fmt: skip
+
+
+def _check_metric(task: Task, table: Table) -> None:
+    """Raises UsageError where the metric is none of the task's, or of a label that the rows lack."""
+    metrics.known(task.metric, task.metrics)
+    label = task.metric.partition(":")[2]
+    if label:
+        labels = _labels(task, table.parts["train"])
+        if label not in labels:
+            raise UsageError(f"a metric of a label that {table.source} has", found=repr(task.metric),
+                             do=nearest(label, labels))  # fmt: skip
+
+
+def _labels(task: Task, rows: Sequence[Row]) -> set[str]:
+    found: set[str] = set()
+    for row in rows:
+        with contextlib.suppress(ValueError):
+            target = task.parse_target(row.get(task.columns[task.target]))
+            found.update([target] if isinstance(target, str) else target)
+    return found

@@ -1,0 +1,10 @@
+"""Files, frames and data sets in, rows by purpose out: `read` a source, `split` it, `write` answers beside its rows."""
+
+from __future__ import annotations
+
+from cutler.data.read import read, rows
+from cutler.data.roles import keyed, labelled
+from cutler.data.split import split
+from cutler.data.write import lines, write
+
+__all__ = ["keyed", "labelled", "lines", "read", "rows", "split", "write"]

@@ -1,0 +1,111 @@
+"""The rows of one file, by its format: told by the end of its name, or else by its first bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cutler.data import delimited, frames
+from cutler.data.opened import TEXT_FORMATS, Source, lines, refuse_binary, unreadable
+from cutler.errors import DataError
+from cutler.types import Row
+
+
+def _csv(source: Source) -> list[Row]:
+    refuse_binary(source)
+    return delimited.read(source)
+
+
+def _text(source: Source) -> list[Row]:
+    """One text a line; blank lines are passed over."""
+    refuse_binary(source)
+    return [{"text": line.rstrip("\r\n")} for line in lines(source) if line.strip()]
+
+
+def _json_lines(source: Source) -> list[Row]:
+    refuse_binary(source)
+    rows = []
+    for number, line in enumerate(lines(source), start=1):
+        if line.strip():
+            rows.append(_record(_parsed(line, f"{source.name}, line {number}"), f"{source.name}, line {number}"))
+    return rows
+
+
+def _json(source: Source) -> list[Row]:
+    """A list of records, or a mapping that holds one under "data"; JSON Lines under this name are read too."""
+    refuse_binary(source)
+    text = "".join(lines(source))
+    try:
+        found = _parsed(text, source.name)
+    except DataError as error:
+        if "Extra data" in error.found:
+            return _json_lines(source)
+        raise
+    found = found.get("data", found) if isinstance(found, dict) else found
+    if not isinstance(found, list):
+        keys = ", ".join(list(found)[:8]) if isinstance(found, dict) else repr(found)[:80]
+        raise DataError(
+            'a list of records, or {"data": [records]}', found=f"{type(found).__name__} in {source.name}: {keys}",
+            do="write one record a row, or one a line as .jsonl",
+        )  # fmt: skip
+    return [_record(record, f"{source.name}, row {number}") for number, record in enumerate(found, start=1)]
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError("JSON", found=f"{where}: {error}", do="mend it there, or save the table as csv") from error
+
+
+def _record(found: Any, where: str) -> Row:
+    if not isinstance(found, dict):
+        shown = json.dumps(found, ensure_ascii=False)[:80]
+        raise DataError('a record like {"text": …, "label": …}', found=f"{shown} in {where}", do="name every cell")
+    return found
+
+
+def _parquet(source: Source) -> list[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with source.raw() as stream:
+            table = parquet.read_table(stream)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise unreadable(source.name, error) from error
+    return frames.from_arrow(table, name=source.name)
+
+
+FORMATS: Mapping[str, Callable[[Source], list[Row]]] = {
+    "csv": _csv, "tsv": _csv, "tab": _csv, "json": _json, "jsonl": _json_lines, "ndjson": _json_lines,
+    "parquet": _parquet, "txt": _text,
+}  # fmt: skip
+
+
+def of_name(path: Path) -> str:
+    """The format that a file's name tells, `.gz` left aside, or ""."""
+    ends = [end.lstrip(".").lower() for end in path.suffixes if end.lower() != ".gz"]
+    return ends[-1] if ends and ends[-1] in FORMATS else ""
+
+
+def read(source: Source, *, format: str = "") -> list[Row]:
+    """The rows of a file. Raises DataError where it is empty, binary, not UTF-8 or not of its format."""
+    rows = FORMATS[format or _of_content(source)](source)
+    if not rows:
+        raise DataError("rows", found=f"{source.name} has none below its header", do="give a file with rows")
+    return rows
+
+
+def _of_content(source: Source) -> str:
+    head = source.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b"["):
+        return "json"
+    return "json" if head.startswith(b"{") else "csv"
+
+
+__all__ = ["FORMATS", "TEXT_FORMATS", "of_name", "read"]

@@ -1,0 +1,147 @@
+"""Rows by purpose: parts that the source has stay as they are, those it lacks are carved from train without leaks."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from cutler.data import carve, duplicates
+from cutler.data.roles import labelled, present
+from cutler.errors import DataError, UsageError, nearest
+from cutler.types import Row, SetAside, Splits, Table, Task
+
+log = logging.getLogger(__name__)
+
+FEWEST_ROWS = 8
+LARGEST_PART = 5_000
+SMALL_PART = 50  # rows that validation and test aim for while that is at most a fifth of the rows
+CALIBRATED_FROM = 1_000
+LARGEST_CALIBRATION = 500
+
+
+def split(table: Table, task: Task, *, seed: int = 0, group: str | None = None) -> Splits:
+    """Rows of `table` keyed by role, by purpose.
+
+    Validation and test are carved from train where the source lacks them: a tenth of the rows each, at least 50 as
+    far as that is at most a fifth, at most 5,000; where only validation is missing, only validation. From 1,000
+    training rows on, a twentieth of them, at most 500, is kept for calibration. Rows of the same or nearly
+    the same text, and rows that share a value of the column `group`, stay in one part (in tables where that would
+    leave too little to choose from, such as texts made from one template, only equal texts do, and the log says so).
+    For a pair both texts count together. Raises DataError below 8 rows, and where all targets are the same
+    or all labels differ.
+    """
+    _refuse_unknown(table, group)
+    parts, aside = _usable(table, task)
+    _worth_learning(parts["train"], aside, task=task)
+    made = tuple(part for part in ("validation", "test") if part not in parts)
+    keys = {part: [duplicates.plain(row, task.inputs) for row in rows] for part, rows in parts.items()}
+    column = {column: role for role, column in task.columns.items()}.get(group or "", group)
+    places = _carved(parts["train"], keys["train"], task=task, made=made, seed=seed, group=column)
+    for part, chosen in places.items():
+        parts[part], keys[part] = [parts["train"][i] for i in chosen], [keys["train"][i] for i in chosen]
+    parts["train"], keys["train"] = parts.pop("rest"), keys.pop("rest")
+    _worth_learning(parts["train"], aside, task=task)
+    return _splits(parts, keys, aside=aside, made=made, task=task)
+
+
+def _refuse_unknown(table: Table, group: str | None) -> None:
+    names = {str(name): None for name in table.parts["train"][0]}
+    if group is not None and group not in names:
+        raise UsageError(f"a column of {table.source} to group by", found=repr(group), do=nearest(group, names))
+
+
+def _usable(table: Table, task: Task) -> tuple[dict[str, list[Row]], list[SetAside]]:
+    """Part -> rows keyed by role, of parts that have any; and the rows set aside, of all parts."""
+    parts: dict[str, list[Row]] = {"train": []}
+    aside: list[SetAside] = []
+    for part, rows in table.parts.items():
+        used, unused = labelled(rows, task, part=part)
+        aside += unused
+        if used:
+            parts[part] = list(used)
+        else:
+            log.warning("%s: no row of the %s part has a text and a %s", table.source, part, task.target)
+    return parts, aside
+
+
+def _worth_learning(train: Sequence[Row], aside: Sequence[SetAside], *, task: Task) -> None:
+    """Raises DataError where these rows are too few, or their targets all the same or all different."""
+    column = task.columns[task.target]
+    if len(train) < FEWEST_ROWS:
+        reasons = Counter(row.reason for row in aside if row.part == "train").most_common(3)
+        why = f" ({', '.join(f'{n} set aside: {reason}' for reason, n in reasons)})" if reasons else ""
+        raise DataError(f"at least {FEWEST_ROWS} rows to learn from, with text and {task.target}",
+                        found=f"{len(train)}{why}", do=f"add rows, or fill the column {column!r}")  # fmt: skip
+    found = Counter(row[task.target] for row in train)
+    if len(found) < 2:
+        raise DataError(
+            f"at least two different values in the column {column!r}", found=f"{next(iter(found))!r} in every row",
+            do="add rows of another value, or name the column to learn: --column " + f"{task.target}=NAME",
+        )  # fmt: skip
+    if task.head == "class" and len(found) == len(train):
+        raise DataError(
+            "labels that several rows share", found=f"{len(found)} labels in {len(train)} rows, each once",
+            do=f"name the column to learn: --column {task.target}=NAME (now {column!r})",
+        )  # fmt: skip
+
+
+def _carved(
+    train: Sequence[Row], keys: Sequence[str], *, task: Task, made: Sequence[str], seed: int, group: str | None
+) -> dict[str, np.ndarray]:
+    """Part -> indices into train, for the parts to make, `calibration`, and the `rest`."""
+    want = {part: _share(len(train)) for part in reversed(made)}
+    left = len(train) - sum(want.values())
+    if left >= CALIBRATED_FROM:
+        want["calibration"] = min(LARGEST_CALIBRATION, left // 20)
+    free = np.arange(len(train))
+    if not want:
+        return {"rest": free}
+    groups = _groups(train, keys, want=min(want.values()), group=group)
+    layers = carve.strata(train, head=task.head, target=task.target)
+    rng = np.random.default_rng(seed)
+    places = {}
+    for part, rows in want.items():
+        chosen = carve.take(groups[free], layers[free], want=rows, rng=rng)
+        places[part], free = free[chosen], free[~chosen]
+        _refuse_empty(places[part], part, group=group)
+    return {**places, "rest": free}
+
+
+def _share(rows: int) -> int:
+    """Rows of a part that is carved out of so many."""
+    return max(1, min(LARGEST_PART, max(rows // 10, min(rows // 5, SMALL_PART))))
+
+
+def _groups(train: Sequence[Row], keys: Sequence[str], *, want: int, group: str | None) -> np.ndarray:
+    """Group of each row: the widest notion of equal texts that leaves a part of `want` rows enough to choose from."""
+    values = None if group is None else [row.get(group, None) for row in train]
+    alone = None if values is None else [number if present(value) is None else repr(value)
+                                         for number, value in enumerate(values)]  # fmt: skip
+    for notion, found in duplicates.groupings(keys):
+        if carve.roomy(found, want):
+            break
+        log.warning("over half of the rows are %s: only narrower groups are kept in one part", notion)
+    return carve.joint(found, alone)
+
+
+def _refuse_empty(chosen: np.ndarray, part: str, *, group: str | None) -> None:
+    if len(chosen) == 0 and part != "calibration":
+        what = f"groups of {group!r}" if group else "texts that differ"
+        raise DataError(f"{what} enough for train, validation and test", found=f"none left for {part}",
+                        do="add rows, or give files for the parts yourself")  # fmt: skip
+
+
+def _splits(
+    parts: dict[str, list[Row]], keys: dict[str, list[str]], *, aside: list[SetAside], made: tuple[str, ...], task: Task
+) -> Splits:
+    known = set(keys["train"])
+    found = duplicates.conflicts(parts["train"], keys["train"], target=task.target) if task.head != "number" else []
+    return Splits(
+        train=parts["train"], validation=parts["validation"], test=parts["test"],
+        calibration=parts.get("calibration", ()), set_aside=aside, made=made,
+        duplicates=len(keys["train"]) - len(known), conflicts=found,
+        leaks={part: sum(key in known for key in keys[part]) for part in ("validation", "test")},
+    )  # fmt: skip

@@ -1,0 +1,121 @@
+"""Answers beside their rows, in a file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cutler.errors import OutputError
+from cutler.types import Answer, Row
+
+Top = Sequence[Sequence[tuple[str, float]]]
+"""For each row its likeliest labels, with their probabilities."""
+
+
+def write(rows: Sequence[Row], answers: Sequence[Answer], path: str | Path, *, top: Top | None = None) -> None:
+    """Write one answer a row, in the order of the rows; the end of the name says how.
+
+    .jsonl holds {"row": 1, "answer": …, "probability": …} and with `top` {"top": [[label, p], …]}; .csv, .tsv and
+    .parquet hold the columns of the rows, `answer` and `probability` (empty where unknown), and `top` as JSON. Where
+    the rows have a column of such a name, ours gets `_2` (`_3`, …). Raises OutputError where the name ends otherwise,
+    or the file cannot be written; an older file is then left as it was.
+    """
+    target = Path(path)
+    render = WRITERS.get(target.suffix.lower())
+    if render is None:
+        raise OutputError(f"a file that ends in {', '.join(WRITERS)}", found=str(path), do="name it answers.csv, say")
+    _replace(target, lambda: render(rows, answers, top))
+
+
+def lines(answers: Sequence[Answer], *, top: Top | None = None) -> Iterator[str]:
+    """One JSON object an answer, for JSON Lines."""
+    for number, answer in enumerate(answers, start=1):
+        found: dict[str, Any] = {"row": number, "answer": answer.value, "probability": _known(answer.probability)}
+        if answer.offsets is not None:
+            found["offsets"] = answer.offsets
+        if top is not None:
+            found["top"] = [[label, _known(p)] for label, p in top[number - 1]]
+        yield json.dumps(found, ensure_ascii=False)
+
+
+def _known(probability: float) -> float | None:
+    return float(probability) if math.isfinite(probability) else None
+
+
+def _json_lines(rows: Sequence[Row], answers: Sequence[Answer], top: Top | None) -> bytes:
+    return "".join(f"{line}\n" for line in lines(answers, top=top)).encode()
+
+
+def _delimited(delimiter: str) -> Callable[[Sequence[Row], Sequence[Answer], Top | None], bytes]:
+    def render(rows: Sequence[Row], answers: Sequence[Answer], top: Top | None) -> bytes:
+        columns = _columns(rows, answers, top)
+        text = io.StringIO(newline="")
+        out = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        out.writerow(columns)
+        out.writerows(zip(*([_cell(value) for value in values] for values in columns.values()), strict=True))
+        return text.getvalue().encode()
+
+    return render
+
+
+def _cell(value: Any) -> Any:
+    """What stands in a cell of csv for a value."""
+    if isinstance(value, tuple | list) and all(isinstance(item, str) for item in value):
+        return "|".join(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list | tuple) else value
+
+
+def _parquet(rows: Sequence[Row], answers: Sequence[Answer], top: Top | None) -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    out = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.table(dict(_columns(rows, answers, top))), out)
+    found: bytes = out.getvalue().to_pybytes()
+    return found
+
+
+def _columns(rows: Sequence[Row], answers: Sequence[Answer], top: Top | None) -> dict[str, list[Any]]:
+    """Column -> cells: those of the rows, then ours."""
+    names = dict.fromkeys(str(name) for row in rows for name in row)
+    columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in names}
+    columns[_free("answer", columns)] = [_plain(answer.value) for answer in answers]
+    columns[_free("probability", columns)] = [_known(answer.probability) for answer in answers]
+    if top is not None:
+        columns[_free("top", columns)] = [json.dumps(list(row), ensure_ascii=False) for row in top]
+    return columns
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    names = [name, *(f"{name}_{number}" for number in range(2, 100))]
+    return next(found for found in names if found not in taken)
+
+
+WRITERS = {".jsonl": _json_lines, ".csv": _delimited(","), ".tsv": _delimited("\t"), ".parquet": _parquet}
+
+
+def _replace(path: Path, content: Callable[[], bytes]) -> None:
+    """Put a file in place whole: written beside it first, then renamed over it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(content())
+        os.replace(beside, path)
+    except OSError as error:
+        raise OutputError(
+            f"a place to write {path.name} to", found=f"{path.parent}: {error.strerror or error}",
+            do="name another folder, or make room there",
+        ) from error  # fmt: skip
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""Facts of the train split that need no model: how much, how long, in which script and language, how clean."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from cutler.types import NAN, Profile, Row, Splits, Spread, Task
+
+SAMPLE = 2_000
+LANGUAGE_TEXTS, LANGUAGE_CHARS = 400, 400
+SURE = 0.9  # probability from which a guessed language counts
+AGREED = 0.7  # share of the guesses that must agree
+GUESSES = 20
+# Scripts that put no space between words, where a letter counts as a word: Thai, Lao, Burmese, Khmer, kana, Han.
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+SCRIPT_OF = {"CJK": "Han", "FULLWIDTH": "Latin", "HALFWIDTH": "Katakana"}
+
+
+def describe(splits: Splits, task: Task) -> Profile:
+    """The profile of these splits. Scripts and language are told from a sample of at most 2,000 training rows."""
+    texts = _sample(splits.train, task.inputs)
+    counts = _classes(splits.train, task)
+    numbers = [row[task.target] for row in splits.train] if task.head == "number" else []
+    chars, words = _lengths(splits.train, task.inputs)
+    return Profile(
+        task=task.name,
+        head=task.head,
+        n_train=len(splits.train),
+        n_validation=len(splits.validation),
+        n_calibration=len(splits.calibration),
+        n_test=len(splits.test),
+        classes=dict(sorted(counts.items())),
+        imbalance=max(counts.values()) / min(counts.values()) if counts else NAN,
+        chars=_spread(chars),
+        words=_spread(words),
+        paired=len(task.inputs) > 1,
+        scripts=_scripts(texts),
+        language=_language(texts),
+        duplicates=splits.duplicates,
+        conflicts=len(splits.conflicts),
+        set_aside=len(splits.set_aside),
+        leaks=dict(splits.leaks),
+        made=splits.made,
+        unseen_labels=_unseen(splits, task, counts),
+        target_mean=float(np.mean(numbers)) if numbers else NAN,
+        target_std=float(np.std(numbers)) if numbers else NAN,
+    )
+
+
+def _labels(row: Row, task: Task) -> Sequence[str]:
+    target: Any = row[task.target]
+    return (target,) if isinstance(target, str) else tuple(target)
+
+
+def _classes(rows: Sequence[Row], task: Task) -> Counter[str]:
+    if task.head not in ("class", "classes"):
+        return Counter()
+    return Counter(label for row in rows for label in _labels(row, task))
+
+
+def _unseen(splits: Splits, task: Task, counts: Counter[str]) -> tuple[str, ...]:
+    judged = _classes([*splits.validation, *splits.test], task)
+    return tuple(sorted(judged.keys() - counts.keys()))
+
+
+def _lengths(rows: Sequence[Row], inputs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Characters and words of each row, both (rows,)."""
+    chars = np.zeros(len(rows), np.int64)
+    words = np.zeros(len(rows), np.int64)
+    for role in inputs:
+        chars += np.fromiter((len(row[role]) for row in rows), np.int64, len(rows))
+        words += np.fromiter((_words(row[role]) for row in rows), np.int64, len(rows))
+    return chars, words
+
+
+def _words(text: str) -> int:
+    return len(text.split()) if text.isascii() else len(UNSPACED.sub(" x ", text).split())
+
+
+def _spread(lengths: np.ndarray) -> Spread:
+    p50, p95 = np.quantile(lengths, [0.5, 0.95])
+    return Spread(float(lengths.mean()), float(p50), float(p95), float(lengths.max()))
+
+
+def _sample(rows: Sequence[Row], inputs: Sequence[str]) -> list[str]:
+    """Texts from all over the rows."""
+    return [" ".join(row[role] for role in inputs) for row in rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]]
+
+
+def _scripts(texts: Sequence[str]) -> dict[str, float]:
+    """Script -> share of the letters, the largest first; scripts below a thousandth are left out."""
+    found: Counter[str] = Counter()
+    for character, n in Counter("".join(texts)).items():
+        if character.isalpha():
+            found[_script(character)] += n
+    return {name: round(n / found.total(), 4) for name, n in found.most_common() if n >= found.total() / 1000}
+
+
+@cache
+def _script(letter: str) -> str:
+    """The script of a letter, by the first word of its Unicode name."""
+    word = unicodedata.name(letter, "Unknown").replace("-", " ").split()[0]
+    return SCRIPT_OF.get(word, word.capitalize())
+
+
+def _language(texts: Sequence[str]) -> str:
+    """ISO 639-1 code that most guesses over pieces of the texts agree on, each of them sure; "" otherwise."""
+    import py3langid
+
+    chosen = [text[:LANGUAGE_CHARS] for text in texts[:: max(1, len(texts) // LANGUAGE_TEXTS)]]
+    pieces = [" ".join(chosen[start::GUESSES]) for start in range(min(GUESSES, len(chosen)))]
+    guesses = [py3langid.rank(piece) for piece in pieces if piece.strip()]
+    sure = Counter(ranked[0][0] for ranked in guesses if _probability([score for _, score in ranked]) >= SURE)
+    (language, votes), *_ = sure.most_common(1) or [("", 0)]
+    return language if guesses and votes >= AGREED * len(guesses) else ""
+
+
+def _probability(scores: Sequence[float]) -> float:
+    """Probability of the first of these log-likelihoods, the largest first."""
+    return 1 / float(np.exp(np.asarray(scores) - scores[0]).sum())
