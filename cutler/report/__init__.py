@@ -1,0 +1,101 @@
+"""The model card: one page that shows the answer and the evidence, the same shortly in Markdown, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path, PurePath
+from typing import Any
+
+import jinja2
+
+from cutler import metrics
+from cutler.report import facts, figures, sentences, view, words
+from cutler.types import Evidence, Finding, Record
+
+__all__ = ["render"]
+
+HERE = Path(__file__).parent
+MARKS = re.compile(r"([\\`*_\[\]|<>#~])")
+INDENT = 1
+
+
+def render(record: Record, evidence: Evidence, findings: Sequence[Finding], *, bundle: str = "") -> dict[str, str]:
+    """The card as `card.html`, `card.md` and `card.json`.
+
+    The page stands alone: no script, and nothing that a browser would fetch. `bundle` is the folder's name in the
+    examples of use; left out, it is that of the source.
+    """
+    told = facts.as_json(record, evidence, findings)
+    shown = _shown(record, evidence, findings)
+    shown["bundle"] = bundle or f"{PurePath(facts.source_name(record)).stem}.cutler"
+    return {
+        "card.html": _templates().get_template("card.html").render(shown),
+        "card.md": _templates().get_template("card.md").render(shown),
+        "card.json": json.dumps(told, indent=INDENT, ensure_ascii=False, allow_nan=False) + "\n",
+    }
+
+
+def _shown(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> dict[str, Any]:
+    return {
+        "record": record,
+        "evidence": evidence,
+        "findings": findings,
+        "source": facts.source_name(record),
+        "entries": view.leaderboard(record),
+        "bars": view.against_floor(record, evidence),
+        "labels": view.labels(evidence),
+        "pairs": view.mixed_up(evidence),
+        "matrix": view.matrix(evidence),
+        "foreseen": view.foreseen(record),
+        "limits": view.limits(record),
+        "stages": _parts(record.seconds),
+        "classes": _parts(dict(sorted(record.profile.classes.items(), key=lambda item: -item[1]))),
+        "checkpoint": next((c for c in record.checkpoints if c.name == record.pick.trial.candidate.checkpoint), None),
+        "headline": sentences.headline(record, evidence),
+        "lead": sentences.lead(record, evidence),
+        "limits_words": sentences.limits(record),
+        "view": view,
+    } | _drawn(record)
+
+
+def _drawn(record: Record) -> dict[str, Any]:
+    percent, turned = words.is_share(record.metric), not metrics.larger_is_better(record.metric)
+    chart = figures.chart(record.trials, record.constraints, percent=percent, turned=turned)
+    return {"chart": chart, "marks": view.marks(record, chart), "percent_sign": ", %" if percent else ""}
+
+
+def _parts(amounts: Mapping[str, float]) -> list[tuple[str, float, float]]:
+    """Name, amount, and share of the whole as per cent."""
+    return list(zip(amounts, amounts.values(), figures.shares(list(amounts.values())), strict=True))
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("metric_name", "value", "bounds", "gain", "points", "number", "milliseconds", "megabytes",
+                 "duration", "short"):  # fmt: skip
+        found.filters[name] = getattr(words, name)
+    found.filters |= {"told": _told, "md": _md, "quoted": json.dumps}
+    return found
+
+
+def _told(answer: Any) -> str:
+    """A target or answer in words: labels side by side, numbers short."""
+    if isinstance(answer, float):
+        return words.number(answer)
+    return str(answer) if isinstance(answer, str | int) else ", ".join(answer) or "none"
+
+
+def _md(text: Any) -> str:
+    """Text that Markdown and the HTML within it leave as it is, in one line."""
+    plain = str(text).replace("&", "&amp;")
+    return " ".join(MARKS.sub(r"\\\1", plain).replace("\\<", "&lt;").replace("\\>", "&gt;").split())

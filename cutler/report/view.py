@@ -1,0 +1,197 @@
+"""What the page shows, in the order it shows it: the record turned into rows of words and places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cutler import metrics
+from cutler.report import words
+from cutler.report.figures import Chart
+from cutler.types import Cost, Evidence, Interval, Record, Trial
+
+WEAKEST = 12
+MOST_LABELS = 400
+MATRIX = 40
+PAIRS = 12
+TRIAL_ORDER = ("complete", "stopped", "failed", "infeasible")
+COSTS = {
+    "latency_ms": ("latency", words.milliseconds),
+    "size_mb": ("size", words.megabytes),
+    "memory_mb": ("memory", words.megabytes),
+    "train_s": ("training", words.duration),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the table of trials; `rank` is its number in the chart, 0 where it has no place there."""
+
+    rank: int
+    trial: Trial
+    verdict: str
+    picked: bool
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point of the chart with its number in the table."""
+
+    x: float
+    y: float
+    below: bool
+    rank: int
+    trial: Trial
+    picked: bool
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value with its interval, placed on a common axis from 0 to 100."""
+
+    name: str
+    text: str
+    at: float
+    low: float
+    high: float
+    picked: bool
+
+
+@dataclass(frozen=True)
+class Label:
+    name: str
+    rows: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Two labels that are taken for one another: so many times, so much of the rows of the truth."""
+
+    truth: str
+    answer: str
+    times: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """An estimate beside its measurement; `far` where they lie more than twofold apart."""
+
+    estimate: str
+    measured: str
+    far: bool
+
+
+def leaderboard(record: Record) -> list[Entry]:
+    """Every trial: the complete ones by score, then those that were stopped, failed, or never fitted the limits."""
+    place = {trial: number for number, trial in enumerate(TRIAL_ORDER)}
+    ordered = sorted(record.trials, key=lambda t: (place[t.status], -t.score if t.score == t.score else 9e9))
+    best = max((t.score for t in ordered if t.status == "complete"), default=0.0)
+    ranks = {id(trial): n for n, trial in enumerate((t for t in ordered if t.status == "complete"), start=1)}
+    return [Entry(ranks.get(id(t), 0), t, _verdict(t, record, best), t == record.pick.trial) for t in ordered]
+
+
+def marks(record: Record, chart: Chart | None) -> list[Mark]:
+    """The chart's points under their numbers, the pick last so that it lies on top."""
+    if chart is None:
+        return []
+    entries = {id(entry.trial): entry for entry in leaderboard(record)}
+    paired = [(point, entries[id(point.trial)]) for point in chart.points]
+    found = [Mark(p.x, p.y, p.below, entry.rank, p.trial, entry.picked) for p, entry in paired]
+    return sorted(found, key=lambda mark: (mark.picked, -mark.rank))
+
+
+def _verdict(trial: Trial, record: Record, best: float) -> str:
+    if trial == record.pick.trial:
+        return "the pick"
+    if trial.status != "complete":
+        return trial.reason or trial.status
+    broken = record.constraints.broken_by(trial.cost)
+    behind = words.gain(trial.score - best, record.metric) + " to the best"
+    return "; ".join([trial.reason or ("best on validation" if trial.score == best else behind), *broken])
+
+
+def natural(trial: Trial, metric: str) -> float:
+    """The primary metric of a trial on validation with its own sign."""
+    return trial.metrics.get(metric, trial.score if metrics.larger_is_better(metric) else -trial.score)
+
+
+def against_floor(record: Record, evidence: Evidence) -> list[Bar]:
+    """The pick and the floors on test, each with its interval, on one axis."""
+    found: dict[str, Interval] = {words.short(record.pick.trial.candidate): evidence.metrics[record.metric]}
+    found |= {name: each[record.metric] for name, each in evidence.floor.items()}
+    low, high = _axis(list(found.values()), share=words.is_share(record.metric))
+    return [
+        Bar(
+            name, f"{words.value(each.value, record.metric)} ({words.bounds(each, record.metric)})",
+            _place(each.value, low, high), _place(each.low, low, high), _place(each.high, low, high), number == 0,
+        )
+        for number, (name, each) in enumerate(found.items())
+    ]  # fmt: skip
+
+
+def _axis(found: Sequence[Interval], *, share: bool) -> tuple[float, float]:
+    return (0.0, 1.0) if share else (min(0.0, *(f.low for f in found)), max(f.high for f in found) * 1.05)
+
+
+def _place(value: float, low: float, high: float) -> float:
+    return round(100 * min(max((value - low) / (high - low or 1.0), 0.0), 1.0), 2)
+
+
+def labels(evidence: Evidence) -> list[Label]:
+    """The labels, weakest first."""
+    found = [
+        Label(name, int(each["rows"]), each["precision"], each["recall"], each["f1"])
+        for name, each in evidence.per_label.items()
+    ]
+    return sorted(found, key=lambda label: (label.f1, label.name))
+
+
+def mixed_up(evidence: Evidence) -> list[Mixed]:
+    """The pairs that are confused most often."""
+    found = [
+        Mixed(evidence.labels[t], evidence.labels[a], times, times / sum(line))
+        for t, line in enumerate(evidence.confusion)
+        for a, times in enumerate(line)
+        if t != a and times
+    ]
+    return sorted(found, key=lambda pair: (-pair.times, -pair.share, pair.truth, pair.answer))[:PAIRS]
+
+
+def matrix(evidence: Evidence) -> list[tuple[str, list[tuple[int, float]]]]:
+    """The confusion by truth: count and share of the truth's rows for each answer; empty where it is too large."""
+    if not 0 < len(evidence.confusion) <= MATRIX:
+        return []
+    return [
+        (label, [(times, round(times / max(sum(line), 1), 3)) for times in line])
+        for label, line in zip(evidence.labels, evidence.confusion, strict=True)
+    ]
+
+
+def foreseen(record: Record) -> list[tuple[str, list[Foreseen]]]:
+    """Estimates beside measurements for every complete trial that has both."""
+    measured = [trial for trial in record.trials if trial.status == "complete" and trial.estimate != Cost()]
+    return [(trial.candidate.name, [_foreseen(trial, name) for name in COSTS]) for trial in measured]
+
+
+def _foreseen(trial: Trial, name: str) -> Foreseen:
+    before, after, write = getattr(trial.estimate, name), getattr(trial.cost, name), COSTS[name][1]
+    far = before > 0 and after > 0 and max(before / after, after / before) > 2
+    return Foreseen(write(before), write(after), far)
+
+
+def limits(record: Record) -> list[tuple[str, str, str, float]]:
+    """What the pick costs: name, amount, the limit in words, and the share of the limit that is used (0 for none)."""
+    cost = record.pick.trial.cost
+    return [
+        (name, write(getattr(cost, key)), *_limit(getattr(cost, key), getattr(record.constraints, key, None), write))
+        for key, (name, write) in COSTS.items()
+    ]
+
+
+def _limit(used: float, limit: float | None, write: Any) -> tuple[str, float]:
+    return (f"your limit: {write(limit)}", round(100 * used / limit, 1)) if limit else ("", 0.0)

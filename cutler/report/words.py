@@ -1,0 +1,85 @@
+"""Numbers as people read them: percent for shares, points for gains, units that fit the size."""
+
+from __future__ import annotations
+
+import math
+
+from cutler.types import Candidate, Interval
+
+SHARES = ("accuracy", "macro_f1", "micro_f1", "precision", "recall", "f1")
+NAMES = {"macro_f1": "macro F1", "micro_f1": "micro F1", "rmse": "RMSE", "f1": "F1"}
+NONE = "–"
+
+
+def metric_name(name: str) -> str:
+    """`macro F1` for macro_f1, `recall of spam` for recall:spam."""
+    kind, _, label = name.partition(":")
+    plain = NAMES.get(kind, kind)
+    return f"{plain} of {label}" if label else plain
+
+
+def is_share(metric: str) -> bool:
+    return metric.partition(":")[0] in SHARES
+
+
+def value(number: float, metric: str) -> str:
+    """`93.2 %` for a share, three digits otherwise."""
+    if not math.isfinite(number):
+        return NONE
+    return f"{100 * number:.1f} %" if is_share(metric) else f"{number:.3f}"
+
+
+def bounds(found: Interval, metric: str) -> str:
+    """`92.1 to 94.0 %`."""
+    if not is_share(metric):
+        return f"{found.low:.3f} to {found.high:.3f}"
+    return f"{100 * found.low:.1f} to {100 * found.high:.1f} %"
+
+
+def gain(number: float, metric: str) -> str:
+    """`+1.2 points` for a share, `+0.012` otherwise."""
+    return f"{100 * number:+.1f} points" if is_share(metric) else f"{number:+.3f}"
+
+
+def points(number: float) -> str:
+    return f"{number:.2f} points" if number < 10 else f"{number:.0f} points"
+
+
+def number(found: float) -> str:
+    """Three figures at most, no exponent: `0.31`, `7.1`, `1,240`."""
+    if not math.isfinite(found):
+        return NONE
+    if abs(found) >= 100:
+        return f"{found:,.0f}"
+    digits = 0 if found == 0 else max(0, 2 - math.floor(math.log10(abs(found))) - 1)
+    return f"{found:.{min(digits, 4)}f}"
+
+
+def milliseconds(found: float) -> str:
+    return _with(found, "ms") if not found >= 1000 else _with(found / 1000, "s")
+
+
+def megabytes(found: float) -> str:
+    """`0.9 KB`, `23 MB`, `1.2 GB`."""
+    if found >= 1000:
+        return _with(found / 1000, "GB")
+    return _with(found * 1000, "KB") if 0 < found < 0.1 else _with(found, "MB")
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `2 min 40 s`, `1 h 05 min`."""
+    if not math.isfinite(seconds) or seconds < 60:
+        return _with(seconds, "s")
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def short(candidate: Candidate) -> str:
+    """Family, checkpoint and compression; the parameters stand in the tables."""
+    return " ".join(Candidate(candidate.family, candidate.checkpoint, (), candidate.compression).name.split())
+
+
+def _with(found: float, unit: str) -> str:
+    return f"{number(found)} {unit}" if math.isfinite(found) else NONE
