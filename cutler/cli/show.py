@@ -1,0 +1,163 @@
+"""How the command line speaks: tables, bars and errors, with rich."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cutler.errors import CutlerError
+
+if TYPE_CHECKING:
+    from cutler.types import Checkpoint
+
+T = TypeVar("T")
+Progress = Callable[[str, float], None]
+WIDTH = 120  # where the output is no terminal that says its own
+INTERRUPTED = 130
+
+
+def _console(stderr: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else WIDTH, highlight=False)
+
+
+@contextmanager
+def plainly(kept: Callable[[], str] = str) -> Iterator[None]:
+    """Errors as one sentence on standard error with their exit code; Ctrl-C with what was kept; no traceback."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        yield
+    except CutlerError as error:
+        _console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        _console(stderr=True).print(f"[bold]stopped.[/] {escape(kept())}".rstrip(), soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Progress | None]:
+    """A progress bar on standard error, or None where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=_console(stderr=True), transient=True) as shown:
+        row = shown.add_task(what, total=1.0)
+        yield lambda stage, done: shown.update(row, description=escape(stage), completed=done)
+
+
+def along(items: Sequence[T], progress: Progress | None) -> Iterator[T]:
+    """The items, with the share of them that is done told to `progress`."""
+    for number, item in enumerate(items):
+        if progress:
+            progress("predict", number / len(items))
+        yield item
+
+
+def lines(found: Iterable[str]) -> None:
+    for line in found:
+        typer.echo(line)
+
+
+def plain_json(found: object) -> None:
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+
+
+def result(card: Mapping[str, Any], folder: os.PathLike[str]) -> None:
+    """The leaderboard, the winner and why, what to look at, and where the report lies."""
+    console = _console()
+    console.print(leaderboard(card))
+    console.print(f"[bold]{escape(card['pick']['name'])}[/]: {escape(card['pick']['reason'])}")
+    console.print(_test_line(card))
+    for finding in card["findings"]:
+        console.print(f"[yellow]{finding['code']}[/] {escape(finding['message'])} {escape(finding['remedy'])}")
+    console.print(f"The report: {escape(os.path.join(folder, 'card.html'))}", soft_wrap=True)
+
+
+def leaderboard(card: Mapping[str, Any]) -> Table:
+    """Every trial: complete ones from the best down, then the rest, each with its reason."""
+    from cutler.report import words
+
+    table = Table(title=f"{card['source']}: {card['task']}", title_justify="left")
+    table.add_column("")
+    table.add_column("model", overflow="fold")
+    for name in (f"validation {words.metric_name(card['metric'])}", "latency", "size", "memory", "fitted in"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for number, trial in sorted(enumerate(card["trials"]), key=lambda pair: _standing(pair[1])):
+        table.add_row(*_trial_row(trial, card["metric"], picked=number == card["pick"]["index"]))
+    return table
+
+
+def _standing(trial: Mapping[str, Any]) -> tuple[bool, float]:
+    return trial["status"] != "complete", -_or_nan(trial["score"]) if trial["score"] is not None else math.inf
+
+
+def _trial_row(trial: Mapping[str, Any], metric: str, *, picked: bool) -> tuple[str, ...]:
+    from cutler.report import words
+
+    cost = {name: _or_nan(value) for name, value in trial["cost"].items()}
+    why = "" if trial["status"] == "complete" else f"{trial['status']}: {trial['reason']}"
+    return (
+        "[bold green]✔[/]" if picked else "",
+        escape(trial["name"]),
+        words.value(_or_nan(trial["metrics"].get(metric)), metric),
+        words.milliseconds(cost["latency_ms"]),
+        words.megabytes(cost["size_mb"]),
+        words.megabytes(cost["memory_mb"]),
+        words.duration(cost["train_s"]),
+        escape(why),
+    )
+
+
+def _test_line(card: Mapping[str, Any]) -> str:
+    from cutler.report import words
+    from cutler.types import Interval
+
+    metric, test = card["metric"], card["test"]
+    found = Interval(**test["metrics"][metric])
+    gain = words.gain(_or_nan(test["gain"]["value"]), metric)
+    return (
+        f"On {test['rows']:,} test rows that the search never saw: {words.metric_name(metric)} "
+        f"{words.value(found.value, metric)} ({words.bounds(found, metric)}), {gain} against the floor."
+    )
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def metrics(found: Mapping[str, Mapping[str, float]]) -> None:
+    """Metrics with the bounds of their 95 % intervals."""
+    from cutler.report import words
+
+    table = Table("metric", "value", "95 % interval")
+    for name, each in found.items():
+        low, high = (words.value(_or_nan(each[end]), name) for end in ("low", "high"))
+        table.add_row(escape(words.metric_name(name)), words.value(_or_nan(each["value"]), name), f"{low} to {high}")
+    _console().print(table)
+
+
+def checkpoints(found: Iterable[Checkpoint]) -> None:
+    """Checkpoints with what a user chooses them by."""
+    table = Table("checkpoint", "architecture", "parameters", "reads", "licence", "languages")
+    for each in found:
+        size = f"{each.parameters / 1e6:.1f} M"
+        languages = ", ".join(each.languages) or "unknown"
+        reads = f"{each.max_tokens:,} tokens"
+        table.add_row(escape(each.name), each.architecture, size, reads, each.licence or "unknown", languages)
+    _console().print(table)
