@@ -183,7 +183,7 @@ def texts_of(X: Any) -> list[str]:
 def targets_of(y: Any, X: Any) -> np.ndarray:
     """The targets as an array of one value a text. Raises ValueError as scikit-learn does where it is none."""
     if y is None:
-        raise InputError("a target for each text: requires y to be passed", found="None", do="call fit(X, y)")
+        raise InputError("a target for each text: requires y to be passed", found=f"{y} as y", do="call fit(X, y)")
     targets: np.ndarray = column_or_1d(y, warn=True)
     check_consistent_length(X, targets)
     assert_all_finite(targets, input_name="y")
