@@ -6,7 +6,7 @@ so that all draws together are one matrix product, and paired comparisons share 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,6 +146,12 @@ def paired_p(best: Array, other: Array) -> float:
     gap = np.asarray(best) - np.asarray(other)
     side = min(int((gap <= 0).sum()), int((gap >= 0).sum()))
     return min(1.0, 2 * (side + 1) / (len(gap) + 1))
+
+
+def better(floors: Mapping[str, Mapping[str, Interval]], name: str) -> str:
+    """Which of some models has the better metric `name`; "" where there is none."""
+    sign = 1 if larger_is_better(name) else -1
+    return max(floors, key=lambda floor: sign * floors[floor][name].value, default="")
 
 
 def ratio(above: Array, below: Array) -> Array:

@@ -30,7 +30,7 @@ def no_better_than_floor(record: Record, evidence: Evidence) -> Seen:
         return NotApplicable("the pick is the floor itself")
     if gain.low > 0:
         return None
-    best = _better_floor(record, evidence)
+    best = metrics.better(evidence.floor, record.metric)
     return (
         f"{record.metric} is {_signed(gain.value)} against {best}, with a 95 % interval from {_signed(gain.low)} to "
         f"{_signed(gain.high)}: it may be no better."
@@ -143,11 +143,12 @@ def target_missed(record: Record, evidence: Evidence) -> Seen:
     target = record.constraints.target
     if target is None:
         return NotApplicable("no target was given")
-    found = evidence.metrics[record.metric]
-    if found.value >= target:
+    found, larger = evidence.metrics[record.metric], metrics.larger_is_better(record.metric)
+    goal, value, best = (target, found.value, found.high) if larger else (-abs(target), -found.value, -found.low)
+    if value >= goal:
         return None
-    may = "; its interval reaches that far, so chance may explain it" if found.high >= target else ""
-    return f"{record.metric} is {found.value:.3f} on test, below the target of {target:g}{may}."
+    may = "; its interval reaches that far, so chance may explain it" if best >= goal else ""
+    return f"{record.metric} is {found.value:.3f} on test, short of the target of {target:g}{may}."
 
 
 @check(
@@ -158,11 +159,6 @@ def limit_broken(record: Record, evidence: Evidence) -> Seen:
     """Fires when the pick, as measured on this machine, breaks one of your limits."""
     broken = record.constraints.broken_by(record.pick.trial.cost)
     return f"Measured on this machine, {listed(broken)}." if broken else None
-
-
-def _better_floor(record: Record, evidence: Evidence) -> str:
-    turn = 1 if metrics.larger_is_better(record.metric) else -1
-    return max(evidence.floor, key=lambda name: turn * evidence.floor[name][record.metric].value)
 
 
 def _signed(value: float) -> str:

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import samples
+
+from cutler import checks
+from cutler.types import Candidate, Constraints, Cost, Evidence, Interval, Record, Trial
+
+DOCS = Path(__file__).parent.parent / "docs"
+CODES = [check.code for check in checks.catalogue()]
+
+
+def clean_record() -> Record:
+    """A run that no check has anything to say about."""
+    found = samples.record()
+    facts = replace(found.profile, duplicates=0, conflicts=0, set_aside=0, leaks={}, n_validation=2000)
+    tried = [trial for trial in found.trials if trial.status == "complete"]
+    bare = Candidate("static", "", {"width": 128})
+    pick = replace(found.pick, trial=samples.done(bare, 0.94, size=8.2, ms=0.22, train=9.8))
+    return replace(found, profile=facts, trials=[*tried, pick.trial], pick=pick)
+
+
+def clean_evidence() -> Evidence:
+    return replace(samples.evidence(), metrics={"accuracy": Interval(0.93, 0.91, 0.95)})
+
+
+def with_profile(**facts) -> Record:
+    record = clean_record()
+    return replace(record, profile=replace(record.profile, **facts))
+
+
+def with_pick(**changes) -> Record:
+    record = clean_record()
+    return replace(record, pick=replace(record.pick, trial=replace(record.pick.trial, **changes)))
+
+
+def from_minilm(**facts) -> Record:
+    record = with_pick(candidate=samples.candidate("frozen"))
+    return replace(record, checkpoints=[replace(samples.MINILM, **facts)])
+
+
+def with_trials(*more: Trial, families: tuple[str, ...] = ()) -> Record:
+    record = clean_record()
+    kept = [trial for trial in record.trials if not families or trial.candidate.family in families]
+    return replace(record, trials=[*kept, *more])
+
+
+def with_rows(label: str, rows: int, recall: float = 1.0) -> Evidence:
+    found = clean_evidence()
+    facts = {"precision": 1.0, "recall": recall, "f1": recall, "rows": rows}
+    return replace(found, per_label={**found.per_label, label: facts})
+
+
+OFF = replace(samples.trials()[4], estimate=Cost(latency_ms=20.0, size_mb=80.0))
+BROKE = Trial(samples.candidate("encoder"), "failed", reason="out of memory at step 3")
+BETTER = samples.done(samples.candidate("encoder"), 0.97, size=80.0, ms=25.0, train=50.0)
+EVEN = samples.done(samples.candidate("linear"), 0.92, size=1.0, ms=0.3, train=1.0)
+SCORED = {"accuracy": Interval(0.999, 0.997, 1.0)}
+TUNED = ("majority", "linear", "static")
+DEAR = Constraints(latency_ms=0.23, size_mb=100)
+
+FIRES = {
+    "CUT001": (with_profile(leaks={"test": 6}), clean_evidence(), "6 of 600 test rows (1.0 %)"),
+    "CUT002": (with_profile(conflicts=1), clean_evidence(), "1 text of"),
+    "CUT003": (with_profile(duplicates=318), clean_evidence(), "318 training rows (10.0 %)"),
+    "CUT004": (with_profile(set_aside=2), clean_evidence(), "2 rows could not"),
+    "CUT005": (with_profile(unseen_labels=("x", "y")), clean_evidence(), "2 labels without a training row: x, y"),
+    "CUT006": (clean_record(), with_rows("rare", 4), "1 of 7 labels with fewer than 10 test rows: rare (4)"),
+    "CUT007": (with_profile(classes={"a": 50, "b": 9}), clean_evidence(), "1 of 2 labels with fewer than 10 train"),
+    "CUT008": (with_profile(classes={"a": 900, "b": 30}), clean_evidence(), "'a' has 900 training rows, 'b' has 30"),
+    "CUT009": (with_profile(made=("test",)), clean_evidence(), "600 rows were drawn"),
+    "CUT010": (replace(from_minilm(), profile=with_profile(language="de").profile), clean_evidence(), "in 'de'"),
+    "CUT011": (
+        replace(from_minilm(), profile=with_profile(scripts={"Latin": 0.7, "Thai": 0.3}).profile),
+        clean_evidence(), "30.0 % of the letters are Thai",
+    ),
+    "CUT021": (with_trials(families=TUNED), clean_evidence(), "Within 300 s no checkpoint could be fine-tuned;"),
+    "CUT022": (with_trials(BROKE), clean_evidence(), "out of memory at step 3"),
+    "CUT023": (with_trials(OFF), clean_evidence(), "1 estimate of 10 trials missed by more than twofold; the furthest"),
+    "CUT024": (with_profile(n_validation=120), clean_evidence(), "With 120 validation rows, accuracy is known to 8.5"),
+    "CUT025": (with_profile(n_calibration=0), clean_evidence(), "calibrated on the 2,000 validation rows"),
+    "CUT026": (with_trials(BETTER), clean_evidence(), "3.0 points better on validation, but latency_ms 25 is over"),
+    "CUT027": (replace(clean_record(), constraints=DEAR), clean_evidence(), "95.7 % of latency_ms 0.23"),
+    "CUT028": (with_trials(EVEN), clean_evidence(), "0.1 points ahead of the best linear one"),
+    "CUT041": (
+        clean_record(), replace(clean_evidence(), gain=Interval(0.004, -0.01, 0.02)),
+        "+0.004 against linear C=8 chars=True, with a 95 % interval from -0.010 to +0.020",
+    ),
+    "CUT042": (
+        clean_record(), replace(clean_evidence(), metrics={"accuracy": Interval(0.8, 0.77, 0.83)}),
+        "0.940 on validation and 0.800 (0.770 to 0.830) on test",
+    ),
+    "CUT043": (from_minilm(), replace(clean_evidence(), truncated=0.031), "3.1 % of the test texts are longer"),
+    "CUT044": (from_minilm(), clean_evidence(), "under Apache-2.0"),
+    "CUT045": (from_minilm(licence="CC-BY-NC-4.0"), clean_evidence(), "is CC-BY-NC-4.0"),
+    "CUT046": (with_pick(metrics={}), replace(clean_evidence(), metrics=SCORED), "0.9990 on 600 test rows"),
+    "CUT047": (clean_record(), with_rows("lost", 25, 0.0), "None of their test rows were answered right: lost"),
+    "CUT048": (clean_record(), replace(clean_evidence(), n_test=40), "With 40 test rows, accuracy may be anywhere"),
+    "CUT049": (
+        replace(clean_record(), constraints=Constraints(target=0.94)), clean_evidence(),
+        "short of the target of 0.94; its interval reaches that far",
+    ),
+    "CUT050": (with_pick(cost=Cost(latency_ms=12.0)), clean_evidence(), "latency_ms 12 is over the limit of 10"),
+}  # fmt: skip
+
+
+def test_a_clean_run_has_no_finding():
+    assert checks.run(clean_record(), clean_evidence()) == []
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_each_check_fires_alone_on_what_it_looks_for_and_says_the_number(code):
+    record, evidence, said = FIRES[code]
+    found = {finding.code: finding for finding in checks.run(record, evidence)}
+    assert said in found[code].message
+    assert set(found) - {code} <= {"CUT044", "CUT050"}  # a pick from a checkpoint has a licence, a broken limit is one
+
+
+def test_every_finding_is_a_sentence_with_a_remedy_and_a_number_of_its_own():
+    assert len(CODES) == len(set(CODES)) == len(FIRES)
+    for check in checks.catalogue():
+        assert check.remedy.endswith(".")
+        assert check.meaning.startswith("Fires when")
+        assert FIRES[check.code][2]
+
+
+def test_findings_are_sorted_by_gravity():
+    found = checks.run(samples.record(), samples.evidence())
+    assert [f.severity for f in found] == ["serious", "warning", "warning", "info", "info", "info"]
+
+
+def test_a_floor_that_is_the_pick_is_not_held_against_itself():
+    record = with_pick(candidate=samples.candidate("linear", {"C": 8.0, "chars": True}))
+    told = dict((check.code, seen) for check, seen in checks.outcomes(record, clean_evidence()))
+    assert told["CUT041"] == checks.NotApplicable("the pick is the floor itself")
+
+
+def test_one_answer_for_every_text_is_serious():
+    found = checks.run(with_pick(candidate=samples.candidate("majority")), clean_evidence())
+    assert [(f.code, f.severity) for f in found] == [("CUT041", "serious")]
+
+
+def test_a_run_without_labels_or_checkpoint_says_what_does_not_apply():
+    record = with_profile(classes={}, head="number")
+    ranked = replace(samples.quiet_evidence(), metrics={"accuracy": Interval(0.93, 0.91, 0.95)})
+    idle = {c.code: s.reason for c, s in checks.outcomes(record, ranked) if isinstance(s, checks.NotApplicable)}
+    assert {"CUT006", "CUT007", "CUT008", "CUT010", "CUT011", "CUT025", "CUT044", "CUT047"} <= set(idle)
+    assert all(idle.values())
+
+
+def test_a_smaller_rmse_than_the_target_reaches_it():
+    record = replace(clean_record(), metric="rmse", constraints=Constraints(target=0.42))
+    assert not {"CUT049", "CUT046"} & {f.code for f in checks.run(record, samples.quiet_evidence())}
+    record = replace(record, constraints=Constraints(target=0.3))
+    assert "CUT049" in {f.code for f in checks.run(record, samples.quiet_evidence())}
+
+
+def test_the_page_of_findings_is_written_from_the_checks():
+    assert (DOCS / "findings.md").read_text(encoding="utf-8") == checks.markdown()
