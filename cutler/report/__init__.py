@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from cutler import metrics
 from cutler.report import facts, figures, sentences, view, words
@@ -19,6 +20,7 @@ __all__ = ["render"]
 
 HERE = Path(__file__).parent
 MARKS = re.compile(r"([\\`*_\[\]|<>#~])")
+UNQUOTED = re.compile(r"[\s`\"'<>|&;$]+")  # what a name in a shell or in Python would need quotes for
 INDENT = 1
 
 
@@ -30,7 +32,8 @@ def render(record: Record, evidence: Evidence, findings: Sequence[Finding], *, b
     """
     told = facts.as_json(record, evidence, findings)
     shown = _shown(record, evidence, findings)
-    shown["bundle"] = bundle or f"{PurePath(facts.source_name(record)).stem}.cutler"
+    named = bundle or f"{PurePath(facts.source_name(record)).stem}.cutler"
+    shown["bundle"] = UNQUOTED.sub("-", named)
     return {
         "card.html": _templates().get_template("card.html").render(shown),
         "card.md": _templates().get_template("card.md").render(shown),
@@ -81,10 +84,10 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("metric_name", "value", "bounds", "gain", "points", "number", "milliseconds", "megabytes",
+    for name in ("metric_name", "value", "bounds", "gain", "span", "number", "milliseconds", "megabytes",
                  "duration", "short"):  # fmt: skip
         found.filters[name] = getattr(words, name)
-    found.filters |= {"told": _told, "md": _md, "quoted": json.dumps}
+    found.filters |= {"code_spans": _code_spans, "told": _told, "md": _md, "quoted": json.dumps}
     return found
 
 
@@ -93,6 +96,13 @@ def _told(answer: Any) -> str:
     if isinstance(answer, float):
         return words.number(answer)
     return str(answer) if isinstance(answer, str | int) else ", ".join(answer) or "none"
+
+
+def _code_spans(text: str) -> markupsafe.Markup:
+    """Escaped text in which `what stands in backticks` is set as code."""
+    parts = [markupsafe.escape(part) for part in text.split("`")]
+    joined = "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
+    return markupsafe.Markup(joined)  # every part was escaped above
 
 
 def _md(text: Any) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cutler.types import Constraints, Trial
 
 WIDTH, HEIGHT = 720.0, 400.0
-LEFT, RIGHT, TOP, BOTTOM = 64.0, 16.0, 18.0, 46.0
+LEFT, RIGHT, TOP, BOTTOM = 64.0, 16.0, 24.0, 54.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def chart(trials: Sequence[Trial], constraints: Constraints, *, percent: bool, t
         return None
     limit, target, best = constraints.latency_ms, constraints.target, max(t.score for t in shown)
     across = _LogScale.over([t.cost.latency_ms for t in shown] + ([limit] if limit else []))
-    goal = [] if target is None else [-target if turned else target]
+    goal = [] if target is None else [-abs(target) if turned else target]
     up = _Scale.over([max(t.score, _floor(shown)) for t in shown] + goal)
     points = tuple(Point(across.at(t.cost.latency_ms), up.at(t.score), t, up.beyond(t.score)) for t in shown)
     band = None if goal else (up.at(best), up.at(best - constraints.tolerance / 100))
@@ -65,7 +65,7 @@ def chart(trials: Sequence[Trial], constraints: Constraints, *, percent: bool, t
     return Chart(points, across.ticks(), up.ticks(percent, turned), limit_x, up.at(goal[0]) if goal else None, band)
 
 
-def steps(low: float, high: float, *, most: int = 6) -> list[float]:
+def steps(low: float, high: float, *, most: int = 8) -> list[float]:
     """Round numbers from `low` to `high`, at most about `most` of them."""
     rough = max(high - low, 1e-9) / most
     unit = 10.0 ** math.floor(math.log10(rough))
@@ -110,7 +110,7 @@ class _Scale:
         gap = (places[1] - places[0] if len(places) > 1 else 0.1) * (100 if percent else 1)
         digits = max(0, -math.floor(math.log10(gap) + 1e-9))
         sign = -1 if turned else 1
-        return tuple(Tick(self.at(v), f"{sign * v * (100 if percent else 1):.{digits}f}") for v in places)
+        return tuple(Tick(self.at(v), f"{sign * v * (100 if percent else 1) + 0.0:.{digits}f}") for v in places)
 
 
 @dataclass(frozen=True)

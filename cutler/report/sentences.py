@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cutler import metrics
 from cutler.report import words
 from cutler.types import LIMITS, Evidence, Record
 
@@ -20,7 +21,7 @@ def lead(record: Record, evidence: Evidence) -> str:
     """How sure that is, what was compared, and why this one was chosen."""
     found, metric = evidence.metrics[record.metric], words.metric_name(record.metric)
     sure = f"On {evidence.n_test:,} rows it never saw, {metric} is {words.value(found.value, record.metric)} "
-    sure += f"(95 % interval {words.bounds(found, record.metric)})."
+    sure += f"(95{words.NB}% interval {words.bounds(found, record.metric)})."
     return " ".join([sure, _why(record), _gain(record, evidence)]).strip()
 
 
@@ -30,7 +31,7 @@ def limits(record: Record) -> str:
     given = record.constraints
     parts = [f"{name.split('_')[0]} {write[name](getattr(given, name))}" for name in LIMITS if getattr(given, name)]
     parts += [f"{words.metric_name(name)} at least {words.value(least, name)}" for name, least in given.floors.items()]
-    goal = f"tolerance {words.points(given.tolerance)}"
+    goal = f"tolerance {given.tolerance:g}{words.NB}points"
     if given.target is not None:
         goal = f"target {words.value(given.target, record.metric)}"
     return ", ".join([f"budget {words.duration(given.budget_s)}", *parts, goal])
@@ -38,15 +39,15 @@ def limits(record: Record) -> str:
 
 def _why(record: Record) -> str:
     finished = sum(trial.status == "complete" for trial in record.trials)
-    tried = f"Of {len(record.trials)} models that were tried, {finished} came to their end; this is "
-    reason = record.pick.reason.strip().rstrip(".") or "the one that was picked"
-    return f"{tried}{reason}."
+    tried = f"{len(record.trials)} models were tried, {finished} came to their end."
+    reason = record.pick.reason.strip().rstrip(".")
+    return f"{tried} Why this one: {reason}." if reason else tried
 
 
 def _gain(record: Record, evidence: Evidence) -> str:
     if not evidence.floor:
         return ""
-    low = evidence.gain.low
-    words_of_gain = words.gain(evidence.gain.value, record.metric)
-    sure = "surely better than" if low > 0 else "not surely better than"
-    return f"It is {sure} the floor ({words_of_gain} against the better of {' and '.join(evidence.floor)})."
+    floor, apart = metrics.better(evidence.floor, record.metric), evidence.gain
+    sure = "Surely better" if apart.low > 0 else "Not surely better"
+    gain, span = words.gain(apart.value, record.metric), words.span(apart, record.metric)
+    return f"{sure} than the floor, {floor}: {gain} ({span})."

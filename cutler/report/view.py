@@ -110,9 +110,19 @@ def _verdict(trial: Trial, record: Record, best: float) -> str:
         return "the pick"
     if trial.status != "complete":
         return trial.reason or trial.status
-    broken = record.constraints.broken_by(trial.cost)
-    behind = words.gain(trial.score - best, record.metric) + " to the best"
-    return "; ".join([trial.reason or ("best on validation" if trial.score == best else behind), *broken])
+    place = "best on validation" if trial.score == best else words.behind(best - trial.score, record.metric)
+    dearer = _dearer(trial.cost, record.pick.trial.cost) if trial.score > record.pick.trial.score else []
+    told = [trial.reason] if trial.reason else []
+    return "; ".join([*told, place, *dearer, *record.constraints.broken_by(trial.cost)])
+
+
+def _dearer(cost: Cost, pick: Cost) -> list[str]:
+    """How many times the latency and size of the pick, where that is worth a word."""
+    pairs = (("latency", cost.latency_ms, pick.latency_ms), ("size", cost.size_mb, pick.size_mb))
+    more = [
+        f"{words.number(theirs / ours)} times its {name}" for name, theirs, ours in pairs if theirs > 1.05 * ours > 0
+    ]
+    return [f"but {' and '.join(more)} against the pick"] if more else []
 
 
 def natural(trial: Trial, metric: str) -> float:

@@ -9,6 +9,7 @@ from cutler.types import Candidate, Interval
 SHARES = ("accuracy", "macro_f1", "micro_f1", "precision", "recall", "f1")
 NAMES = {"macro_f1": "macro F1", "micro_f1": "micro F1", "rmse": "RMSE", "f1": "F1"}
 NONE = "–"
+NB = "\u00a0"  # a number and its unit stay on one line
 
 
 def metric_name(name: str) -> str:
@@ -26,23 +27,31 @@ def value(number: float, metric: str) -> str:
     """`93.2 %` for a share, three digits otherwise."""
     if not math.isfinite(number):
         return NONE
-    return f"{100 * number:.1f} %" if is_share(metric) else f"{number:.3f}"
+    return f"{100 * number:.1f}{NB}%" if is_share(metric) else f"{number:.3f}"
 
 
 def bounds(found: Interval, metric: str) -> str:
     """`92.1 to 94.0 %`."""
     if not is_share(metric):
         return f"{found.low:.3f} to {found.high:.3f}"
-    return f"{100 * found.low:.1f} to {100 * found.high:.1f} %"
+    return f"{100 * found.low:.1f} to {100 * found.high:.1f}{NB}%"
 
 
 def gain(number: float, metric: str) -> str:
     """`+1.2 points` for a share, `+0.012` otherwise."""
-    return f"{100 * number:+.1f} points" if is_share(metric) else f"{number:+.3f}"
+    return f"{100 * number:+.1f}{NB}points" if is_share(metric) else f"{number:+.3f}"
 
 
-def points(number: float) -> str:
-    return f"{number:.2f} points" if number < 10 else f"{number:.0f} points"
+def span(found: Interval, metric: str) -> str:
+    """The bounds of a gain: `+0.4 to +2.0 points`."""
+    if not is_share(metric):
+        return f"{found.low:+.3f} to {found.high:+.3f}"
+    return f"{100 * found.low:+.1f} to {100 * found.high:+.1f}{NB}points"
+
+
+def behind(number: float, metric: str) -> str:
+    """How far a score lies behind the best."""
+    return f"{gain(abs(number), metric)[1:]} behind the best"
 
 
 def number(found: float) -> str:
@@ -72,8 +81,8 @@ def duration(seconds: float) -> str:
         return _with(seconds, "s")
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+        return f"{minutes}{NB}min {rest:02d}{NB}s" if rest else f"{minutes}{NB}min"
+    return f"{minutes // 60}{NB}h {minutes % 60:02d}{NB}min" if minutes % 60 else f"{minutes // 60}{NB}h"
 
 
 def short(candidate: Candidate) -> str:
@@ -82,4 +91,4 @@ def short(candidate: Candidate) -> str:
 
 
 def _with(found: float, unit: str) -> str:
-    return f"{number(found)} {unit}" if math.isfinite(found) else NONE
+    return f"{number(found)}{NB}{unit}" if math.isfinite(found) else NONE

@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import samples
+
+from cutler import checks, report
+from cutler.report import figures, words
+from cutler.types import NAN, Constraints, Cost, Interval
+
+DOCS = Path(__file__).parent.parent / "docs"
+HOSTILE = '<script>alert("x")</script> | **bold** & `tick`\n# head'
+VOID = {"meta", "link", "br"}
+
+
+class Page(HTMLParser):
+    """Reads a page: its tags with attributes, and whether they close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def having(self, attribute: str) -> list[str]:
+        return [str(attrs[attribute]) for _, attrs in self.tags if attribute in attrs]
+
+
+@pytest.fixture(scope="module")
+def card() -> dict[str, str]:
+    record, evidence = samples.record(), samples.evidence()
+    return report.render(record, evidence, checks.run(record, evidence), bundle="tickets.cutler")
+
+
+def number_card(*, target: float | None = None) -> dict[str, str]:
+    base, goal = samples.record(), Constraints(target=target)
+    tried = [
+        replace(t, score=t.score - 1.2, metrics={"rmse": 1.2 - t.score}) if t.status == "complete" else t
+        for t in base.trials
+    ]
+    profile = replace(base.profile, head="number", classes={}, target_mean=2.5, target_std=1.4)
+    pick = replace(base.pick, trial=tried[7])
+    record = replace(base, metric="rmse", trials=tried, profile=profile, pick=pick, constraints=goal)
+    return report.render(record, samples.quiet_evidence(), [])
+
+
+def plain(text: str) -> str:
+    return text.replace(words.NB, " ")
+
+
+def test_the_page_is_well_formed_and_stands_alone(card):
+    page = Page(card["card.html"])
+    assert page.open == []
+    assert card["card.html"].lstrip().startswith("<!doctype html>")
+    assert not {"script", "img", "iframe", "object", "base", "form"} & {tag for tag, _ in page.tags}
+    assert page.having("src") == []
+    assert [href for href in page.having("href") if not href.startswith("#")] == ["data:,"]
+    assert not re.search(r"url\(|@import|https?://", card["card.html"])
+    assert "default-src 'none'" in card["card.html"]
+
+
+def test_the_answer_comes_first_in_plain_sentences(card):
+    page = plain(Page(card["card.html"]).text)
+    headline = "encoder all-MiniLM-L6-v2 int8: 94.2 % accuracy, 3.2 ms a text, 23 MB"
+    lead = "On 600 rows it never saw, accuracy is 94.2 % (95 % interval 92.2 to 96.0 %)."
+    assert 0 < page.index(headline) < page.index(lead) < page.index("Before you ship it")
+    assert "Why this one: the cheapest whose expected loss against the best is at most 0.3 points." in page
+    assert "Surely better than the floor, linear C=8 chars=True: +9.7 points" in page
+
+
+def test_every_trial_is_shown_with_what_became_of_it(card):
+    for text in (Page(card["card.html"]).text, card["card.md"]):
+        for trial in samples.trials():
+            assert trial.candidate.name in text
+            assert trial.reason.replace("_", "") in text.replace("\\", "").replace("_", "")
+    assert "best on validation; but 2.2 times its latency and 3.8 times its size against the pick" in card["card.md"]
+    assert "do not fit into what is left of the budget" in card["card.html"]
+
+
+def test_the_chart_marks_every_measured_trial_the_pick_and_the_limit(card):
+    page = Page(card["card.html"])
+    marks = [attrs for tag, attrs in page.tags if "dot" in str(attrs.get("class", "")).split()]
+    assert len(marks) == sum(trial.status == "complete" for trial in samples.trials())
+    assert [attrs["class"] for attrs in marks].index("dot pick") == len(marks) - 1
+    assert "your limit" in page.text
+    assert "encoder all-MiniLM-L6-v2 lr=5e-05: 92.1 %, 7.1 ms, 87 MB" in plain(page.text)
+
+
+def test_numbers_beside_the_chart_are_those_of_the_table(card):
+    rows = re.findall(r'<span class="rank">(\d+)</span></td><th scope="row">([^<]+)</th>', card["card.html"])
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    assert rows[1][1].endswith("int8")
+
+
+def test_figures_speak_to_those_who_cannot_see_them(card):
+    page = Page(card["card.html"])
+    assert [attrs["lang"] for tag, attrs in page.tags if tag == "html"] == ["en"]
+    assert all(a.get("aria-label") or a.get("aria-labelledby") for _, a in page.tags if a.get("role") == "img")
+    ids = set(page.having("id"))
+    assert all(set(named.split()) <= ids for named in page.having("aria-labelledby"))
+    assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
+
+
+def test_the_page_holds_every_part_of_the_evidence(card):
+    found = Page(card["card.html"]).having("id")
+    parts = ["findings", "choice", "test", "labels", "errors", "time", "data", "use", "again"]
+    assert [name for name in found if name.startswith("h-")] == [f"h-{part}" for part in parts]
+    text = Page(card["card.html"]).text
+    assert "cutler predict tickets.cutler" in text
+    assert samples.MINILM.digest in text
+    assert "Estimates beside measurements" in text
+
+
+def test_texts_and_labels_of_the_user_stay_texts():
+    labels = (HOSTILE, *samples.LABELS[1:])
+    record = replace(samples.record(labels), source=HOSTILE, columns={"text": HOSTILE, "label": "topic"})
+    tests = [{"text": f"{HOSTILE} {n}", "label": HOSTILE} for n in range(20)]
+    evidence = samples.evidence(labels)
+    quoted = [{"text": row["text"], "truth": HOSTILE, "answer": "x", "probability": NAN} for row in tests]
+    found = replace(evidence, errors=quoted, floor={HOSTILE: dict(evidence.metrics)})
+    card = report.render(record, found, checks.run(record, found))
+    assert "script" not in {tag for tag, _ in Page(card["card.html"]).tags}
+    assert "<script>" not in card["card.html"]
+    assert "<script>" not in card["card.md"]
+    assert "\n# head" not in card["card.md"]
+    assert json.loads(card["card.json"])["test"]["errors"][0]["truth"] == HOSTILE
+    table = [line for line in card["card.md"].splitlines() if "alert" in line and line.startswith("|")]
+    assert table
+    assert all(len(re.findall(r"(?<!\\)\|", line)) in (4, 6) for line in table)
+
+
+def test_the_same_record_gives_the_same_card(card):
+    record, evidence = samples.record(), samples.evidence()
+    again = report.render(record, evidence, checks.run(record, evidence), bundle="tickets.cutler")
+    assert again == card
+
+
+def test_a_card_of_500_labels_stays_small_and_shows_the_pairs_that_are_confused():
+    labels = tuple(f"label {n}" for n in range(500))
+    evidence = samples.evidence(labels, 0.8, 4000)
+    card = report.render(samples.record(labels), evidence, [])
+    assert len(card["card.html"].encode()) < 1_000_000
+    assert 'class="matrix"' not in card["card.html"]
+    assert "it says" in card["card.html"]
+    assert len(json.loads(card["card.json"])["test"]["confusion"]) == len(evidence.labels) > 490
+
+
+def test_a_number_task_has_neither_labels_nor_confusion_and_turns_its_chart():
+    card = number_card(target=0.3)
+    page = plain(Page(card["card.html"]).text)
+    assert "0.410 RMSE" in page
+    assert "RMSE (better ↑)" in page
+    assert "Label by label" not in page
+    assert "standard deviation 1.4" in page
+    assert json.loads(card["card.json"])["larger_is_better"] is False
+
+
+def test_a_run_that_quotes_nothing_says_so():
+    assert "asked to ship none" in number_card()["card.html"]
+
+
+def test_no_finding_is_good_news():
+    assert "No check fired" in number_card()["card.html"]
+    assert "No check fired" in number_card()["card.md"]
+
+
+def test_json_keeps_to_its_documented_schema(card):
+    told = json.loads(card["card.json"], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    page = (DOCS / "card.md").read_text(encoding="utf-8")
+    top, test, *_ = (re.findall(r"^\| (`.+?) \|", part, flags=re.M) for part in page.split("\n## "))
+    assert set(re.findall(r"`(\w+)`", " ".join(top))) == set(told)
+    assert set(re.findall(r"`(\w+)`", " ".join(test))) == set(told["test"])
+    for key in ("trials", "pick"):
+        said = page.split(f"\n## {key}\n")[1].split("\n## ")[0]
+        entry = told[key][0] if key == "trials" else told[key]
+        assert set(entry) <= set(re.findall(r"`(\w+)`", said))
+
+
+def test_json_holds_the_numbers(card):
+    told = json.loads(card["card.json"])
+    assert set(told["test"]["metrics"]["accuracy"]) == {"value", "low", "high"}
+    assert told["trials"][told["pick"]["index"]]["name"] == told["pick"]["name"]
+    assert told["trials"][9]["score"] is None
+    assert told["test"]["per_label"]["login"]["rows"] == sum(told["test"]["confusion"][3])
+    assert told["constraints"]["latency_ms"] == 10
+    assert told["findings"][0]["code"] == "CUT001"
+    assert told["plan"]["items"][0]["name"] == "majority"
+
+
+def test_cards_do_not_tell_where_files_lay():
+    base = samples.record()
+    trials = [replace(base.trials[0], folder="/home/ada/cache/abc"), *base.trials[1:]]
+    card = report.render(replace(base, source="/home/ada/tickets.csv", trials=trials), samples.evidence(), [])
+    assert not any("/home" in text or "ada/" in text for text in card.values())
+    assert "/weights" not in card["card.json"]
+    assert json.loads(card["card.json"])["trials"][0]["folder"] == "abc"
+
+
+def test_the_markdown_starts_as_a_model_hub_reads_it(card):
+    head = card["card.md"].split("---")[1]
+    assert 'pipeline_tag: "text-classification"' in head
+    assert 'license: "apache-2.0"' in head
+    assert f'base_model: "{samples.MINILM.name}"' in head
+
+
+def test_a_run_without_a_measured_trial_still_gives_a_card():
+    base = samples.record()
+    bare = replace(base.pick.trial, cost=Cost())
+    record = replace(base, trials=[bare], pick=replace(base.pick, trial=bare), checkpoints=(), machine={})
+    card = report.render(record, replace(samples.evidence(), floor={}), [])
+    assert "nothing to draw" in card["card.html"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.2, 0.93), (0.918, 0.921), (-1.4, 0.3), (0, 12000)])
+def test_ticks_are_round_and_few(low, high):
+    found = figures.steps(low, high)
+    assert 2 <= len(found) <= 9
+    assert low <= found[0] < found[-1] <= high
+    assert all(len(f"{value:.6g}".replace("-", "").replace(".", "").strip("0")) <= 4 for value in found)
+
+
+def test_a_far_worse_trial_does_not_flatten_the_chart():
+    drawn = figures.chart(samples.trials(), Constraints(), percent=True, turned=False)
+    below = [point.trial.candidate.name for point in drawn.points if point.below]
+    assert below == ["majority"]
+    heights = [point.y for point in drawn.points if not point.below]
+    assert max(heights) - min(heights) > 0.6 * (drawn.bottom - drawn.top)
+
+
+def test_a_single_trial_has_a_chart():
+    drawn = figures.chart(samples.trials()[1:2], Constraints(), percent=True, turned=False)
+    assert drawn.left < drawn.points[0].x < drawn.right
+    assert drawn.top < drawn.points[0].y < drawn.bottom
+
+
+SAID = [
+    (words.milliseconds(0.314), "0.31 ms"), (words.milliseconds(1240.0), "1.2 s"), (words.milliseconds(NAN), "–"),
+    (words.megabytes(0.0009), "0.90 KB"), (words.megabytes(23.1), "23 MB"), (words.megabytes(1200), "1.2 GB"),
+    (words.duration(0.4), "0.40 s"), (words.duration(168), "2 min 48 s"), (words.duration(300), "5 min"),
+    (words.duration(3900), "1 h 05 min"), (words.duration(7200), "2 h"), (words.number(1240), "1,240"),
+    (words.value(0.9318, "f1:spam"), "93.2 %"), (words.value(0.4109, "rmse"), "0.411"),
+    (words.gain(0.0123, "accuracy"), "+1.2 points"), (words.gain(-0.0123, "pearson"), "-0.012"),
+    (words.span(Interval(0.01, -0.002, 0.03), "accuracy"), "-0.2 to +3.0 points"),
+    (words.metric_name("recall:spam"), "recall of spam"), (words.metric_name("macro_f1"), "macro F1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "expected"), SAID)
+def test_numbers_read_as_people_write_them(said, expected):
+    assert plain(said) == expected
