@@ -17,8 +17,9 @@ DIGITS = re.compile(r"\d+")
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 ALIKE = 0.7  # least Jaccard similarity of the shingles of texts that count as nearly equal
+WIDEST = "texts that are nearly equal"
 BANDS, BAND = 8, 4  # so that texts of similarity .7 meet in some band at .89, of .8 at .985, of .3 at .06
-SLACK = 0.2  # a sketch of 32 slots errs by .08 (one standard deviation) at similarity .7
+SLACK = 0.1  # a sketch of 32 slots errs by .08 (one standard deviation) at similarity .7
 CHUNK = 50_000
 
 
@@ -40,9 +41,9 @@ def groupings(keys: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     """
     same = _numbered(keys)
     undated, firsts = _without_digits(keys, same)
-    yield "near-equal texts", _near(firsts)[undated]
-    yield "texts equal but for their digits", undated
-    yield "equal texts", same
+    yield WIDEST, _near(firsts)[undated]
+    yield "texts that are equal but for digits", undated
+    yield "texts that are equal", same
 
 
 def _numbered(keys: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cutler.data import delimited, frames
-from cutler.data.opened import TEXT_FORMATS, Source, lines, refuse_binary, unreadable
+from cutler.data.opened import Source, lines, no_rows, refuse_binary, unreadable
 from cutler.errors import DataError
 from cutler.types import Row
 
@@ -57,7 +57,10 @@ def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError("JSON", found=f"{where}: {error}", do="mend it there, or save the table as csv") from error
+        reason = (
+            f"{error.msg}, at character {error.pos + 1:,}" if isinstance(error, json.JSONDecodeError) else str(error)
+        )
+        raise DataError("JSON", found=f"{where}: {reason}", do="mend it there, or save the table as csv") from error
 
 
 def _record(found: Any, where: str) -> Row:
@@ -95,7 +98,7 @@ def read(source: Source, *, format: str = "") -> list[Row]:
     """The rows of a file. Raises DataError where it is empty, binary, not UTF-8 or not of its format."""
     rows = FORMATS[format or _of_content(source)](source)
     if not rows:
-        raise DataError("rows", found=f"{source.name} has none below its header", do="give a file with rows")
+        raise no_rows(source.name)
     return rows
 
 
@@ -106,6 +109,3 @@ def _of_content(source: Source) -> str:
     if head.startswith(b"["):
         return "json"
     return "json" if head.startswith(b"{") else "csv"
-
-
-__all__ = ["FORMATS", "TEXT_FORMATS", "of_name", "read"]

@@ -68,18 +68,25 @@ def from_standard_input() -> Source:
 
 
 def unreadable(name: str, error: Exception) -> DataError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return DataError("a file that can be read", found=f"{name}: {reason}", do="check the path, rights and wholeness")
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0] or type(error).__name__
+    return DataError("a file that can be read whole", found=f"{name}: {reason.rstrip('.')}",
+                     do="check that it may be read, and that it was copied to its end")  # fmt: skip
+
+
+def no_rows(name: str) -> DataError:
+    return DataError(
+        "rows", found=f"none in {name}", do="give rows with a text and an answer, at least 8 to learn from"
+    )
 
 
 def refuse_binary(source: Source) -> None:
     """Raises DataError where the first bytes are no UTF-8 text, naming what they are."""
     head = source.head
     if not head.strip():
-        raise DataError("rows", found=f"{source.name} is empty", do="give a file with at least 8 rows")
+        raise no_rows(source.name)
     for magic, (what, do) in MAGIC.items():
         if head.startswith(magic):
-            raise DataError("a table of text rows", found=f"{source.name} is {what}", do=do)
+            raise DataError("a table of text rows", found=f"{what}: {source.name}", do=do)
     wide = next((name for bom, name in WIDE.items() if head.startswith(bom)), "")
     if wide or _is_wide(head):
         raise _not_utf8(source.name, f"{wide or 'UTF-16'} text", wide or "UTF-16")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cutler.data import formats, frames
-from cutler.data.opened import TEXT_FORMATS, from_path, from_standard_input
-from cutler.errors import DataError, nearest
+from cutler.data.opened import TEXT_FORMATS, from_path, from_standard_input, no_rows, unreadable
+from cutler.errors import DataError
 from cutler.types import Row, Table
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def read(source: Any) -> Table:
         name = "standard input" if str(source) == "-" else str(source)
         parts = {"train": rows(source)} if str(source) == "-" or not Path(source).is_dir() else _folder(Path(source))
     else:
-        name = f"{type(source).__module__.partition('.')[0]}.{type(source).__name__}"
+        name = f"the {type(source).__name__} given"
         parts = _object(source)
     return Table(name, _checked(name, parts))
 
@@ -52,7 +53,9 @@ def _missing(path: Path) -> DataError:
     if path.is_dir():
         return DataError("a file", found=f"{path}, a folder", do="name the file inside of it")
     beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    do = nearest(path.name, beside) if 0 < len(beside) <= 50 else "check the path"
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    hub = "check the path; a data set of a hub has to be saved to a folder first, with its save_to_disk()"
+    do = f"did you mean {close[0]!r}?" if close else hub
     return DataError("a file or a folder of data", found=f"nothing at {path}", do=do)
 
 
@@ -61,7 +64,7 @@ def _folder(folder: Path) -> dict[str, list[Row]]:
         return frames.saved_parts(folder)
     files = _part_files(folder) or _part_files(folder / "data")
     if not files:
-        listed = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        listed = ", ".join(entry.name for entry in _entries(folder)[:8]) or "nothing"
         raise DataError(
             f"train.csv, and if there are such validation.csv and test.csv, in {folder}", found=listed,
             do=f"name the files so, or name one file; {TEXT_FORMATS}",
@@ -69,9 +72,16 @@ def _folder(folder: Path) -> dict[str, list[Row]]:
     return {part: [row for path in paths for row in rows(path)] for part, paths in files.items()}
 
 
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise unreadable(str(folder), error) from error
+
+
 def _part_files(folder: Path) -> dict[str, list[Path]]:
     """Part -> its files: one, or the numbered pieces of one. A lone file of whatever name is the train part."""
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    entries = _entries(folder) if folder.is_dir() else []
     known = [path for path in entries if path.is_file() and formats.of_name(path) not in ("", "txt")]
     found: dict[str, list[Path]] = {}
     for path in known:
@@ -88,7 +98,7 @@ def _object(source: Any) -> dict[str, list[Row]]:
     """Part -> rows of something in memory; told by what it can do, so that nothing is imported for it."""
     if isinstance(source, Mapping):
         return {str(part): _in_memory(inner, name=f"part {part!r}") for part, inner in source.items()}
-    return {"train": _in_memory(source, name=type(source).__name__)}
+    return {"train": _in_memory(source, name=f"the {type(source).__name__} given")}
 
 
 def _in_memory(source: Any, *, name: str) -> list[Row]:
@@ -102,7 +112,7 @@ def _in_memory(source: Any, *, name: str) -> list[Row]:
         return _mappings(source)
     raise DataError(
         "a path, a DataFrame, an Arrow table, a data set or a list of mappings",
-        found=f"{type(source).__name__} as {name}",
+        found=f"{type(source).__name__}: {repr(source)[:60]}",
         do='give rows like [{"text": "my parcel is lost", "label": "delivery"}, …]',
     )  # fmt: skip
 
@@ -126,7 +136,9 @@ def _checked(name: str, parts: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
             log.warning("%s: left out %r, which is none of train, validation and test", name, given)
         elif part_rows:
             found[part] = part_rows
+    if not any(parts.values()):
+        raise no_rows(name)
     if "train" not in found:
-        raise DataError("a train part with rows", found=f"{', '.join(map(repr, parts))} in {name}",
+        raise DataError("a train part", found=f"{', '.join(map(repr, parts))} in {name}",
                         do="give rows to learn from, alone or under the name train")  # fmt: skip
     return found

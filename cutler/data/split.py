@@ -120,17 +120,18 @@ def _groups(train: Sequence[Row], keys: Sequence[str], *, want: int, group: str 
     values = None if group is None else [row.get(group, None) for row in train]
     alone = None if values is None else [number if present(value) is None else repr(value)
                                          for number, value in enumerate(values)]  # fmt: skip
-    for notion, found in duplicates.groupings(keys):
+    for notion, found in duplicates.groupings(keys):  # noqa: B007
         if carve.roomy(found, want):
             break
-        log.warning("over half of the rows are %s: only narrower groups are kept in one part", notion)
+    if notion != duplicates.WIDEST:
+        log.warning("most texts are nearly equal to others: only %s are kept in one part", notion)
     return carve.joint(found, alone)
 
 
 def _refuse_empty(chosen: np.ndarray, part: str, *, group: str | None) -> None:
     if len(chosen) == 0 and part != "calibration":
-        what = f"groups of {group!r}" if group else "texts that differ"
-        raise DataError(f"{what} enough for train, validation and test", found=f"none left for {part}",
+        what = f"values of {group!r}" if group else "different texts"
+        raise DataError(f"enough {what} for train, validation and test", found=f"none left for {part}",
                         do="add rows, or give files for the parts yourself")  # fmt: skip
 
 

@@ -97,8 +97,8 @@ def _unclear(
     names = _names(rows)
     doubtful = _columns.guess(rows).doubtful
     which = f", of which {' and '.join(doubtful)} could each be the answer" if doubtful else ""
-    example = next(iter(doubtful or names[-1:]), "NAME")
-    flags = " ".join(f"--column {role}={'NAME' if role == 'text' else example}" for role in missing)
+    example = next(iter(doubtful), "NAME")
+    flags = " ".join(f"--column {role}={example if role in TARGETS else 'NAME'}" for role in missing)
     return UsageError(f"{expected} in {table.source}", found=f"the columns {', '.join(names)}{which}",
                       do=f"say which is which, like {flags}")  # fmt: skip
 
