@@ -30,8 +30,9 @@ def on_test(
 ) -> Evidence:
     """Everything the test rows say of `model`, with 95 % intervals from one shared set of bootstrap draws.
 
-    `floors` are the models to beat, by trial name; the gain is over the better of them, turned so that above 0 is
-    better, and 0 where there is none. `examples` says whether texts may be quoted.
+    `floors` are the models to beat, by trial name; the gain is over the better of them, in what the task turns its
+    primary metric into (so that above 0 is better), and 0 where there is none. `examples` says whether texts may be
+    quoted.
     """
     targets, weights = _targets(task, rows), metrics.bootstrap_weights(len(rows), seed=seed)
     answers = model.predict(rows)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cutler import metrics
+from cutler import evaluate, registry
 from cutler.types import (
     Answer,
     Candidate,
@@ -30,36 +30,8 @@ from cutler.types import (
 )
 
 
-class OneLabel(Task):
-    """A task with one label a text, small enough to test with."""
-
-    name, head, roles, metrics = "text_classification", "class", ("text", "label"), ("accuracy", "macro_f1")
-
-    @classmethod
-    def recognises(cls, rows: Sequence[Row]) -> dict[str, str] | None:
-        return None
-
-    def parse_target(self, cell: Any) -> Any:
-        return cell
-
-    def resampled(self, targets, answers, weights, *, metric=None):
-        values = metrics.resampled(metric or self.metric, targets, answers, weights)
-        return values if metric or metrics.larger_is_better(self.metric) else -values
-
-    def measure(self, targets, answers):
-        one = np.ones((1, len(targets)))
-        return {name: float(self.resampled(targets, answers, one, metric=name)[0]) for name in self.metrics}
-
-    def score(self, targets, answers):
-        return float(self.resampled(targets, answers, np.ones((1, len(targets))))[0])
-
-
-class ManyLabels(OneLabel):
-    name, head, roles, metrics = "multi_label", "classes", ("text", "labels"), ("macro_f1", "micro_f1", "accuracy")
-
-
-class Similarity(OneLabel):
-    name, head, roles, metrics = "similarity", "number", ("text", "text_pair", "score"), ("rmse", "pearson", "spearman")
+def task(name: str = "text_classification", *, metric: str | None = None) -> Task:
+    return registry.task(name)(metric=metric)
 
 
 class Told(Model):
@@ -187,12 +159,9 @@ def record(labels: Sequence[str] = LABELS) -> Record:
 
 def evidence(labels: Sequence[str] = LABELS, right: float = 0.93, n: int = 600) -> Evidence:
     """What the test rows of `record` said, by cutler's own evaluation."""
-    from cutler import evaluate
-
     test = rows(n, labels)
     floors = {"majority": Told({}, otherwise=labels[0]), "linear C=8 chars=True": told(test, right - 0.07, labels)}
-    found = evaluate.on_test(told(test, right, labels), OneLabel(), test, floors=floors, examples=True, seed=7)
-    return found
+    return evaluate.on_test(told(test, right, labels), task(), test, floors=floors, examples=True, seed=7)
 
 
 def quiet_evidence() -> Evidence:

@@ -60,7 +60,7 @@ def card() -> dict[str, str]:
 def number_card(*, target: float | None = None) -> dict[str, str]:
     base, goal = samples.record(), Constraints(target=target)
     tried = [
-        replace(t, score=t.score - 1.2, metrics={"rmse": 1.2 - t.score}) if t.status == "complete" else t
+        replace(t, score=1 - (1.2 - t.score) / 1.4, metrics={"rmse": 1.2 - t.score}) if t.status == "complete" else t
         for t in base.trials
     ]
     profile = replace(base.profile, head="number", classes={}, target_mean=2.5, target_std=1.4)
@@ -180,6 +180,13 @@ def test_a_number_task_has_neither_labels_nor_confusion_and_turns_its_chart():
     assert json.loads(card["card.json"])["larger_is_better"] is False
 
 
+def test_probabilities_say_how_they_were_calibrated(card):
+    assert "calibrated on 300 rows of calibration, temperature 1.3" in plain(card["card.html"])
+    cut = replace(samples.record(), calibration={"part": "validation", "rows": 90, "thresholds": [0.2, 0.61]})
+    page = report.render(cut, samples.evidence(), [])["card.html"]
+    assert "calibrated on 90 rows of validation, thresholds 0.20 to 0.61" in page
+
+
 def test_a_run_that_quotes_nothing_says_so():
     assert "asked to ship none" in number_card()["card.html"]
 
@@ -245,15 +252,25 @@ def test_ticks_are_round_and_few(low, high):
 
 
 def test_a_far_worse_trial_does_not_flatten_the_chart():
-    drawn = figures.chart(samples.trials(), Constraints(), percent=True, turned=False)
+    drawn = figures.chart(samples.trials(), Constraints(), metric="accuracy")
     below = [point.trial.candidate.name for point in drawn.points if point.below]
     assert below == ["majority"]
     heights = [point.y for point in drawn.points if not point.below]
     assert max(heights) - min(heights) > 0.6 * (drawn.bottom - drawn.top)
 
 
+def test_an_rmse_is_drawn_smaller_is_higher_with_its_target_in_its_own_unit():
+    tried = [replace(t, metrics={"rmse": 1 - t.score}) for t in samples.trials()[1:8]]
+    drawn = figures.chart(tried, Constraints(target=0.9), metric="rmse", deviation=2.0)
+    assert min(drawn.points, key=lambda p: p.y).trial.metrics["rmse"] == pytest.approx(0.079)
+    texts, places = [float(tick.text) for tick in drawn.y_ticks], [tick.at for tick in drawn.y_ticks]
+    assert texts == sorted(texts, reverse=True)
+    assert places == sorted(places, reverse=True)
+    assert drawn.target_y == pytest.approx(dict(zip(texts, places, strict=True))[0.2], abs=0.2)
+
+
 def test_a_single_trial_has_a_chart():
-    drawn = figures.chart(samples.trials()[1:2], Constraints(), percent=True, turned=False)
+    drawn = figures.chart(samples.trials()[1:2], Constraints(), metric="accuracy")
     assert drawn.left < drawn.points[0].x < drawn.right
     assert drawn.top < drawn.points[0].y < drawn.bottom
 
@@ -266,7 +283,7 @@ SAID = [
     (words.value(0.9318, "f1:spam"), "93.2 %"), (words.value(0.4109, "rmse"), "0.411"),
     (words.gain(0.0123, "accuracy"), "+1.2 points"), (words.gain(-0.0123, "pearson"), "-0.012"),
     (words.span(Interval(0.01, -0.002, 0.03), "accuracy"), "-0.2 to +3.0 points"),
-    (words.metric_name("recall:spam"), "recall of spam"), (words.metric_name("macro_f1"), "macro F1"),
+    (words.gain(0.1, "rmse"), "+0.100 standard deviations"), (words.metric_name("recall:spam"), "recall of spam"), (words.metric_name("macro_f1"), "macro F1"),
 ]  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from cutler import metrics
 from cutler.report import facts, figures, sentences, view, words
 from cutler.types import Evidence, Finding, Record
 
@@ -60,14 +59,15 @@ def _shown(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> d
         "headline": sentences.headline(record, evidence),
         "lead": sentences.lead(record, evidence),
         "limits_words": sentences.limits(record),
+        "calibrated": sentences.calibrated(record),
         "view": view,
     } | _drawn(record)
 
 
 def _drawn(record: Record) -> dict[str, Any]:
-    percent, turned = words.is_share(record.metric), not metrics.larger_is_better(record.metric)
-    chart = figures.chart(record.trials, record.constraints, percent=percent, turned=turned)
-    return {"chart": chart, "marks": view.marks(record, chart), "percent_sign": ", %" if percent else ""}
+    spread = record.profile.target_std
+    chart = figures.chart(record.trials, record.constraints, metric=record.metric, deviation=spread)
+    return {"chart": chart, "marks": view.marks(record, chart), "natural": figures.natural}
 
 
 def _parts(amounts: Mapping[str, float]) -> list[tuple[str, float, float]]:
@@ -87,6 +87,7 @@ def _templates() -> jinja2.Environment:
     for name in ("metric_name", "value", "bounds", "gain", "span", "number", "milliseconds", "megabytes",
                  "duration", "short"):  # fmt: skip
         found.filters[name] = getattr(words, name)
+    found.tests["share"] = words.is_share
     found.filters |= {"code_spans": _code_spans, "told": _told, "md": _md, "quoted": json.dumps}
     return found
 

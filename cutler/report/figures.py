@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cutler import metrics
+from cutler.report import words
 from cutler.types import Constraints, Trial
 
 WIDTH, HEIGHT = 720.0, 400.0
@@ -46,23 +48,42 @@ class Chart:
     bottom: float = HEIGHT - BOTTOM
 
 
-def chart(trials: Sequence[Trial], constraints: Constraints, *, percent: bool, turned: bool) -> Chart | None:
+def chart(trials: Sequence[Trial], constraints: Constraints, *, metric: str, deviation: float = 1.0) -> Chart | None:
     """The chart of every measured trial, None where there is none.
 
-    `percent` writes the metric's ticks as per cent, `turned` says that scores are the metric with its sign turned.
-    Trials far below the rest would flatten it, so that they are drawn at its lower edge.
+    Better is up, so that an rmse is drawn with its sign turned; `deviation` is the standard deviation of the target,
+    in which targets and tolerances of an rmse are given. Trials far below the rest would flatten the chart, so that
+    they are drawn at its lower edge.
     """
-    shown = [t for t in trials if t.status == "complete" and t.cost.latency_ms > 0 and math.isfinite(t.score)]
+    sign = 1 if metrics.larger_is_better(metric) else -1
+    heights = {id(t): sign * natural(t, metric) for t in trials if t.status == "complete" and t.cost.latency_ms > 0}
+    shown = [t for t in trials if math.isfinite(heights.get(id(t), math.nan))]
     if not shown:
         return None
-    limit, target, best = constraints.latency_ms, constraints.target, max(t.score for t in shown)
+    limit, best = constraints.latency_ms, max(heights[id(t)] for t in shown)
     across = _LogScale.over([t.cost.latency_ms for t in shown] + ([limit] if limit else []))
-    goal = [] if target is None else [-abs(target) if turned else target]
-    up = _Scale.over([max(t.score, _floor(shown)) for t in shown] + goal)
-    points = tuple(Point(across.at(t.cost.latency_ms), up.at(t.score), t, up.beyond(t.score)) for t in shown)
-    band = None if goal else (up.at(best), up.at(best - constraints.tolerance / 100))
-    limit_x = across.at(limit) if limit else None
-    return Chart(points, across.ticks(), up.ticks(percent, turned), limit_x, up.at(goal[0]) if goal else None, band)
+    goal = _goal(constraints.target, sign, deviation)
+    least = _floor([heights[id(t)] for t in shown])
+    up = _Scale.over([max(heights[id(t)], least) for t in shown] + goal)
+    points = tuple(
+        Point(across.at(t.cost.latency_ms), up.at(heights[id(t)]), t, up.beyond(heights[id(t)])) for t in shown
+    )
+    wide = constraints.tolerance / 100 * (1 if sign > 0 else deviation)
+    return Chart(
+        points, across.ticks(), up.ticks(words.is_share(metric), sign), across.at(limit) if limit else None,
+        up.at(goal[0]) if goal else None, None if goal else (up.at(best), up.at(best - wide)),
+    )  # fmt: skip
+
+
+def natural(trial: Trial, metric: str) -> float:
+    """The primary metric of a trial on validation with its own sign."""
+    return trial.metrics.get(metric, trial.score if metrics.larger_is_better(metric) else math.nan)
+
+
+def _goal(target: float | None, sign: int, deviation: float) -> list[float]:
+    if target is None:
+        return []
+    return [target] if sign > 0 else [-(1 - target) * deviation]
 
 
 def steps(low: float, high: float, *, most: int = 8) -> list[float]:
@@ -80,9 +101,8 @@ def shares(parts: Sequence[float]) -> list[float]:
     return [100 * part / total if total > 0 else 0.0 for part in parts]
 
 
-def _floor(trials: Sequence[Trial]) -> float:
-    scores = sorted(trial.score for trial in trials)
-    best, middle = scores[-1], scores[len(scores) // 2]
+def _floor(heights: Sequence[float]) -> float:
+    best, middle = max(heights), sorted(heights)[len(heights) // 2]
     return best - max(3 * (best - middle), 0.02)
 
 
@@ -105,11 +125,10 @@ class _Scale:
     def beyond(self, value: float) -> bool:
         return value < self.low
 
-    def ticks(self, percent: bool, turned: bool) -> tuple[Tick, ...]:
+    def ticks(self, percent: bool, sign: int) -> tuple[Tick, ...]:
         places = steps(self.low, self.high)
         gap = (places[1] - places[0] if len(places) > 1 else 0.1) * (100 if percent else 1)
         digits = max(0, -math.floor(math.log10(gap) + 1e-9))
-        sign = -1 if turned else 1
         return tuple(Tick(self.at(v), f"{sign * v * (100 if percent else 1) + 0.0:.{digits}f}") for v in places)
 
 

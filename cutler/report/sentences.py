@@ -37,6 +37,18 @@ def limits(record: Record) -> str:
     return ", ".join([f"budget {words.duration(given.budget_s)}", *parts, goal])
 
 
+def calibrated(record: Record) -> str:
+    """How the probabilities came to mean what they say."""
+    found = record.calibration
+    if record.profile.head == "number" or not found:
+        return "none: the answer is a number" if record.profile.head == "number" else "not calibrated"
+    told = f"calibrated on {found.get('rows', 0):,} rows of {found.get('part', 'validation')}"
+    if "temperature" in found:
+        told += f", temperature {words.number(found['temperature'])}"
+    cuts = found.get("thresholds") or ()
+    return f"{told}, thresholds {min(cuts):.2f} to {max(cuts):.2f}" if cuts else told
+
+
 def _why(record: Record) -> str:
     finished = sum(trial.status == "complete" for trial in record.trials)
     tried = f"{len(record.trials)} models were tried, {finished} came to their end."

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cutler import metrics
 from cutler.report import words
 from cutler.report.figures import Chart
 from cutler.types import Cost, Evidence, Interval, Record, Trial
@@ -123,11 +122,6 @@ def _dearer(cost: Cost, pick: Cost) -> list[str]:
         f"{words.number(theirs / ours)} times its {name}" for name, theirs, ours in pairs if theirs > 1.05 * ours > 0
     ]
     return [f"but {' and '.join(more)} against the pick"] if more else []
-
-
-def natural(trial: Trial, metric: str) -> float:
-    """The primary metric of a trial on validation with its own sign."""
-    return trial.metrics.get(metric, trial.score if metrics.larger_is_better(metric) else -trial.score)
 
 
 def against_floor(record: Record, evidence: Evidence) -> list[Bar]:

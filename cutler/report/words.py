@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from cutler import metrics
 from cutler.types import Candidate, Interval
 
 SHARES = ("accuracy", "macro_f1", "micro_f1", "precision", "recall", "f1")
@@ -38,14 +39,14 @@ def bounds(found: Interval, metric: str) -> str:
 
 
 def gain(number: float, metric: str) -> str:
-    """`+1.2 points` for a share, `+0.012` otherwise."""
-    return f"{100 * number:+.1f}{NB}points" if is_share(metric) else f"{number:+.3f}"
+    """`+1.2 points` for a share, `+0.012` otherwise; of an rmse in standard deviations of the target."""
+    return f"{100 * number:+.1f}{NB}points" if is_share(metric) else f"{number:+.3f}{_unit(metric)}"
 
 
 def span(found: Interval, metric: str) -> str:
     """The bounds of a gain: `+0.4 to +2.0 points`."""
     if not is_share(metric):
-        return f"{found.low:+.3f} to {found.high:+.3f}"
+        return f"{found.low:+.3f} to {found.high:+.3f}{_unit(metric)}"
     return f"{100 * found.low:+.1f} to {100 * found.high:+.1f}{NB}points"
 
 
@@ -88,6 +89,10 @@ def duration(seconds: float) -> str:
 def short(candidate: Candidate) -> str:
     """Family, checkpoint and compression; the parameters stand in the tables."""
     return " ".join(Candidate(candidate.family, candidate.checkpoint, (), candidate.compression).name.split())
+
+
+def _unit(metric: str) -> str:
+    return "" if metrics.larger_is_better(metric) else " standard deviations"
 
 
 def _with(found: float, unit: str) -> str:
