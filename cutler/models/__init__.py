@@ -1,0 +1,25 @@
+"""Fitted models by stored format: what families build, compressors transform and bundles load."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+from cutler.errors import BundleError
+from cutler.models.base import Fitted
+
+FORMATS = {"constant": "Constant", "tfidf": "Tfidf", "static": "Static", "onnx": "Onnx"}
+
+
+def load(folder: Path) -> Fitted:
+    """The model that `Fitted.save` wrote into `folder`. Raises BundleError where its format is unknown."""
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if described.get("format") not in FORMATS:
+        raise BundleError(
+            f"a model format out of {', '.join(FORMATS)}", found=repr(described.get("format")),
+            do="open this bundle with the version of cutler that wrote it",
+        )  # fmt: skip
+    module = importlib.import_module(f"cutler.models.{described['format']}")
+    stored: type[Fitted] = getattr(module, FORMATS[described["format"]])
+    return stored.load(folder)

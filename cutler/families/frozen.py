@@ -1,0 +1,87 @@
+"""A checkpoint's features, not trained, from the layer and pooling that serve best, into a linear head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cutler import calibrate, catalog
+from cutler.models import body, heads
+from cutler.models.base import Decision, texts_of
+from cutler.models.network import Transformer
+from cutler.models.pairs import combine
+from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Scalar, Task
+
+TRIED = 3
+"""So many of the best (layer, pooling) by closed-form probe get a head fitted in full."""
+
+
+class Frozen(Family):
+    name = "frozen"
+    heads = ("class", "classes", "number")
+
+    def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
+        known = [(name, catalog.find(name)) for name in checkpoints]
+        encoders = [(name, found) for name, found in known if found.architecture == "encoder"]
+        return [
+            Candidate(self.name, name, {"depth": depth, "max_tokens": body.tokens_needed(found, profile)})
+            for name, found in encoders
+            for depth in sorted({max(1, found.layers // 2), found.layers})
+        ]
+
+    def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
+        return body.estimate(catalog.find(candidate.checkpoint), profile, depth=candidate["depth"],
+                             max_tokens=candidate["max_tokens"], passes=1.0)  # fmt: skip
+
+    def fit(
+        self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
+    ) -> Transformer:
+        checkpoint = catalog.find(candidate.checkpoint)
+        reader = body.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
+        network = body.load(checkpoint)
+        x, v = (
+            [body.features(network, checkpoint, reader, side, folder=state.parent / "shared")
+             for side in texts_of(rows, task.inputs)]
+            for rows in (fold.train, fold.validation)
+        )  # fmt: skip
+        best: calibrate.FittedHead | None = None
+        place: dict[str, Scalar] = {}
+        for layer, pooling in _ranked(x, v, candidate["depth"], task, fold)[:TRIED]:
+            found = calibrate.fit_head(task, fold, _at(x, layer, pooling), _at(v, layer, pooling), monitor)
+            if best is None or found.score > best.score:
+                best, place = found, {"layer": layer, "pooling": body.POOLINGS[pooling]}
+        assert best is not None
+        return Transformer(
+            candidate.having({**best.settings, **place}), best.decision, body=body.lower(network, int(place["layer"])),
+            pooling=str(place["pooling"]), tokenizer=reader, head=best.head, joint=False,
+            max_tokens=candidate["max_tokens"], source=Path(checkpoint.path), keep_weights=False,
+        )  # fmt: skip
+
+
+def _at(sides: Sequence[np.ndarray], layer: int, pooling: int) -> np.ndarray:
+    """(rows, features) of one layer and pooling; pairs combined."""
+    return combine([side[layer, pooling].astype(np.float32) for side in sides])
+
+
+def _ranked(
+    x: Sequence[np.ndarray], v: Sequence[np.ndarray], depth: int, task: Task, fold: Fold
+) -> list[tuple[int, int]]:
+    """(layer, pooling) within `depth` layers, best validation score of a ridge probe first."""
+    targets = task.targets(fold.train)
+    labels = heads.labels_of(targets, task.head)
+    coded = heads.encode(targets, task.head, labels)
+    weights = np.ones(len(coded), dtype=np.float32)
+    scored: list[tuple[float, int, int]] = []
+    for layer in range(1, depth + 1):
+        for pooling in range(len(body.POOLINGS)):
+            features = _at(x, layer, pooling)
+            scaler = heads.Scaler(features)
+            probes = heads.ridge(scaler(features), coded, penalties=(0.3, 0.03), weights=weights)
+            scores = scaler(_at(v, layer, pooling))
+            decision = Decision(task.head, labels, task.inputs)
+            reached = max(calibrate.judge(task, decision, probe(scores), fold.validation)[1] for probe in probes)
+            scored.append((reached, layer, pooling))
+    return [(layer, pooling) for _, layer, pooling in sorted(scored, reverse=True)]
+

@@ -1,0 +1,102 @@
+"""Counts of words and characters into a linear model: quick, small, and often enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.linear_model import Ridge
+from sklearn.svm import LinearSVC
+
+from cutler import calibrate
+from cutler.models.base import Decision, texts_of
+from cutler.models.heads import Linear, balance, encode, labels_of
+from cutler.models.tfidf import Tfidf, features, vectorizer
+from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Task
+
+STRENGTHS = (0.1, 0.3, 1.0, 3.0)
+"""The inverse regularisation C of liblinear; for ridge its inverse is the penalty."""
+MAX_WEIGHTS = 6_000_000
+"""Features times labels are kept below this, so that the head stays under 12 MB in half precision."""
+
+
+class LinearFamily(Family):
+    """TF-IDF into a linear support vector machine a label (Fan et al. 2008), or ridge regression for numbers."""
+
+    name = "linear"
+    heads = ("class", "classes", "number")
+
+    def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
+        return [Candidate(self.name, params={"ngrams": "word"}), Candidate(self.name, params={"ngrams": "word+char"})]
+
+    def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
+        per_row = 12 if candidate["ngrams"] == "word" else 60
+        terms = min(per_row * profile.words.mean * profile.n_train**0.7, _most_terms(profile))
+        size = terms * (12 + 2 * max(len(profile.classes), 1)) / 1e6
+        rows = profile.n_train * profile.words.mean * (1 if candidate["ngrams"] == "word" else 6)
+        train_s = 1 + rows * (4e-6 + 1e-6 * len(profile.classes))
+        return Cost(size_mb=size, memory_mb=150 + 6 * size, latency_ms=0.5 + 0.01 * profile.words.p95, train_s=train_s)
+
+    def fit(
+        self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
+    ) -> Tfidf:
+        targets = task.targets(fold.train)
+        labels = labels_of(targets, task.head)
+        decision = Decision(task.head, labels, task.inputs)
+        sides = texts_of(fold.train, task.inputs)
+        texts = [text for side in sides for text in side]
+        most = MAX_WEIGHTS // max(len(labels), 1) // len(candidate["ngrams"].split("+"))
+        vectorizers = {
+            name: vectorizer(name, min_df=2 if len(texts) > 2000 else 1, max_features=most).fit(texts)
+            for name in candidate["ngrams"].split("+")
+        }
+        x, v = features(vectorizers, fold.train, task.inputs), features(vectorizers, fold.validation, task.inputs)
+        coded = encode(targets, task.head, labels)
+        best: tuple[float, Decision, Linear, Candidate] | None = None
+        for step, (settings, head) in enumerate(_heads(x, coded, task, seed), start=1):
+            tuned, score = calibrate.judge(task, decision, head(v), fold.validation)
+            if best is None or score > best[0]:
+                best = score, tuned, head, candidate.having(settings)
+            monitor(step, score)
+        assert best is not None
+        return Tfidf(best[3], best[1], vectorizers=vectorizers, head=best[2])
+
+
+def _most_terms(profile: Profile) -> float:
+    return MAX_WEIGHTS / max(len(profile.classes), 1)
+
+
+def _heads(x: sp.csr_matrix, coded: np.ndarray, task: Task, seed: int) -> Iterator[tuple[dict[str, float | bool], Linear]]:
+    """Heads over the regularisation, then over class weighting where classes are uneven."""
+    if task.head == "number":
+        centre = float(coded.mean())
+        for strength in STRENGTHS:
+            ridge = Ridge(alpha=1 / strength, solver="sparse_cg").fit(x, coded[:, 0] - centre)
+            yield {"C": strength}, Linear(ridge.coef_[:, None], np.asarray([ridge.intercept_ + centre]))
+        return
+    for balanced in (False, True) if calibrate.uneven(coded, task.head) else (False,):
+        weights = balance(coded, task.head, balanced=balanced)
+        for strength in STRENGTHS:
+            yield {"C": strength, "balanced": balanced}, _machines(x, coded, strength, weights, seed)
+
+
+def _machines(x: sp.csr_matrix, coded: np.ndarray, strength: float, weights: np.ndarray, seed: int) -> Linear:
+    """One support vector machine a label (one for two exclusive labels)."""
+    columns = [coded[:, 1]] if coded.shape[1] == 2 and (coded.sum(axis=1) == 1).all() else list(coded.T)
+    found = [_machine(x, column, strength, weights, seed) for column in columns]
+    weight, bias = np.stack([w for w, _ in found], axis=1), np.asarray([b for _, b in found])
+    if len(columns) < coded.shape[1]:
+        weight, bias = np.concatenate([-weight, weight], axis=1), np.concatenate([-bias, bias])
+    return Linear(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def _machine(
+    x: sp.csr_matrix, column: np.ndarray, strength: float, weights: np.ndarray, seed: int
+) -> tuple[np.ndarray, float]:
+    if column.min() == column.max():
+        return np.zeros(x.shape[1]), float(2 * column[0] - 1)
+    machine = LinearSVC(C=strength, tol=1e-2, max_iter=300, random_state=seed)
+    machine.fit(x, column > 0, sample_weight=weights)
+    return machine.coef_[0], float(machine.intercept_[0])

@@ -1,0 +1,36 @@
+"""The commonest answer, whatever the text: what every other model must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cutler.models.base import Decision
+from cutler.models.constant import Constant
+from cutler.models.heads import encode, labels_of
+from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Task
+
+
+class Majority(Family):
+    name = "majority"
+    heads = ("class", "classes", "number")
+
+    def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
+        return [Candidate(self.name)]
+
+    def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
+        return Cost(size_mb=0.01, memory_mb=90, latency_ms=0.01, throughput=1e6, train_s=0.1)
+
+    def fit(
+        self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
+    ) -> Constant:
+        targets = task.targets(fold.train)
+        labels = labels_of(targets, task.head)
+        share = encode(targets, task.head, labels).mean(axis=0).astype(np.float64)
+        if task.head == "class":
+            share = np.log(share)
+        elif task.head == "classes":
+            share = np.log(share) - np.log1p(-np.minimum(share, 1 - 1e-6))
+        return Constant(candidate, Decision(task.head, labels, task.inputs), score=share.astype(np.float32))

@@ -1,0 +1,77 @@
+"""Word vectors distilled from a checkpoint, weighted and averaged, into a linear head.
+
+Every token of the training texts is read by the checkpoint alone, its output reduced by principal components and
+weighted by rarity (Arora et al. 2017, SIF; the recipe follows the idea of model2vec). Tokens that training lacks get
+their vector from a linear map of their input embedding, fitted on those that were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from cutler import calibrate, catalog
+from cutler.models import body, heads
+from cutler.models.base import Decision, texts_of
+from cutler.models.pairs import combine
+from cutler.models.static import Static, average, token_ids
+from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Profile, Task
+
+MOST_READ = 8000
+"""Tokens that the checkpoint itself reads, the commonest first; three positions each."""
+RARE = 1e-3
+"""The constant a of SIF: a token of frequency p weighs a / (a + p)."""
+
+
+class StaticFamily(Family):
+    name = "static"
+    heads = ("class", "classes", "number")
+
+    def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
+        encoders = [name for name in checkpoints if catalog.find(name).architecture == "encoder"]
+        return [Candidate(self.name, name, {"width": 256}) for name in encoders]
+
+    def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
+        checkpoint = catalog.find(candidate.checkpoint)
+        size = body.vocabulary_size(checkpoint) * (2 * candidate["width"] + 4) / 1e6 + 0.7
+        read_s = MOST_READ * 3 * body.flop_per_token(checkpoint) / body.FLOP_PER_S
+        return Cost(size_mb=size, memory_mb=110 + 2 * size, latency_ms=0.1 + 0.002 * profile.words.p95,
+                    train_s=3 + read_s + 3e-4 * profile.n_train)  # fmt: skip
+
+    def fit(
+        self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
+    ) -> Static:
+        checkpoint = catalog.find(candidate.checkpoint)
+        reader = body.tokenizer(checkpoint, max_tokens=checkpoint.max_tokens)
+        reader.no_truncation()
+        ids = [token_ids(reader, side) for side in texts_of(fold.train, task.inputs)]
+        counts = np.bincount(np.concatenate([i for side in ids for i in side]), minlength=reader.get_vocab_size())
+        parts = ("static", checkpoint.digest, candidate["width"], body.digest_of(texts_of(fold.train, task.inputs)))
+        vectors = body.cached(
+            state.parent / "shared", parts, lambda: _distil(checkpoint, counts, candidate["width"], seed)
+        )
+        x = combine([average(vectors, side) for side in ids])
+        v = combine([average(vectors, token_ids(reader, side)) for side in texts_of(fold.validation, task.inputs)])
+        found = calibrate.fit_head(task, fold, x, v, monitor)
+        return Static(
+            candidate.having(found.settings), found.decision, tokenizer=reader, vectors=vectors,
+            place=np.arange(len(vectors)), head=found.head,
+        )  # fmt: skip
+
+
+def _distil(checkpoint: Checkpoint, counts: np.ndarray, width: int, seed: int) -> np.ndarray:
+    """(vocabulary, width) half-precision vectors that bear their weights."""
+    network = body.load(checkpoint)
+    read = np.argsort(-counts, kind="stable")[: min(MOST_READ, int((counts > 0).sum()))]
+    outputs = body.read_alone(network, checkpoint, read)
+    inputs = network.get_input_embeddings().weight.numpy()  # type: ignore[operator, union-attr]
+    scaler = heads.Scaler(inputs[read])
+    (mapped,) = heads.ridge(scaler(inputs[read]), outputs, penalties=[0.1], weights=np.ones(len(read), np.float32))
+    whole = mapped(scaler(inputs))
+    whole[read] = outputs
+    reducer = PCA(min(width, *outputs.shape), random_state=seed).fit(outputs)
+    frequency = np.maximum(counts, 0.5) / counts.sum()
+    return np.asarray(reducer.transform(whole) * (RARE / (RARE + frequency))[:, None], dtype=np.float16)

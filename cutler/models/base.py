@@ -1,0 +1,127 @@
+"""What every stored model shares: how raw scores become answers, and how a model lies in its folder."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from scipy.special import expit, softmax
+
+from cutler.types import Answer, Candidate, Head, Model, Row, rows_of
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How raw scores become answers: the labels in the order of the scores' columns, temperature and thresholds.
+
+    `temperature` divides the scores before softmax or sigmoid (Guo et al. 2017, eq. 9). `thresholds`, one a label,
+    are in units of the raw scores; a label of the `classes` head is answered where its score is above.
+    """
+
+    head: Head
+    labels: tuple[str, ...]
+    inputs: tuple[str, ...]
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] = ()
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """(rows, labels) scores -> the same shape of probabilities; NaN for numbers."""
+        if self.head == "number":
+            return np.full(scores.shape, np.nan)
+        scaled = scores.astype(np.float64) / self.temperature
+        return np.asarray(softmax(scaled, axis=1) if self.head == "class" else expit(scaled))
+
+    def answers(self, scores: np.ndarray) -> list[Answer]:
+        """(rows, labels) raw scores -> one answer a row."""
+        if self.head == "number":
+            return [Answer(float(value)) for value in scores[:, 0]]
+        likely = self.probabilities(scores)
+        if self.head == "class":
+            best = scores.argmax(axis=1)
+            return [Answer(self.labels[i], float(p[i])) for i, p in zip(best, likely, strict=True)]
+        chosen = scores > np.asarray(self.thresholds or [0.0] * len(self.labels))
+        sure = np.where(chosen, likely, 1 - likely).prod(axis=1)  # that the whole set is right, labels independent
+        return [
+            Answer(tuple(label for label, on in zip(self.labels, row, strict=True) if on), float(p))
+            for row, p in zip(chosen, sure, strict=True)
+        ]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Decision:
+        return cls(
+            data["head"], tuple(data["labels"]), tuple(data["inputs"]), data["temperature"], tuple(data["thresholds"])
+        )
+
+
+class Fitted(Model):
+    """A model whose answers follow from raw scores by a `Decision`. Formats give `scores`, `arrays` and `restore`."""
+
+    format: ClassVar[str]
+
+    def __init__(self, candidate: Candidate, decision: Decision) -> None:
+        self.candidate = candidate
+        self.decision = decision
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.decision.labels
+
+    def predict(self, rows: Sequence[Row | str]) -> list[Answer]:
+        if not rows:
+            return []
+        return self.decision.answers(self.scores(rows_of(rows, self.decision.inputs)))
+
+    def deciding(self, *, temperature: float, thresholds: tuple[float, ...] = ()) -> Self:
+        """This model with another temperature or other thresholds, in place."""
+        self.decision = replace(self.decision, temperature=temperature, thresholds=thresholds)
+        return self
+
+    def truncated(self, rows: Sequence[Row]) -> float:
+        """The share of rows that the model does not read whole."""
+        return 0.0
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What JSON can hold of this format."""
+
+    @abstractmethod
+    def arrays(self) -> Arrays:
+        """What safetensors hold of this format."""
+
+    @classmethod
+    @abstractmethod
+    def restore(
+        cls, candidate: Candidate, decision: Decision, settings: Mapping[str, Any], arrays: Arrays, folder: Path
+    ) -> Fitted:
+        """The model of these parts; `folder` holds what else the format wrote."""
+
+    def save(self, folder: Path) -> None:
+        described = {
+            "format": self.format,
+            "candidate": self.candidate.as_json(),
+            "decision": asdict(self.decision),
+            "settings": self.settings(),
+        }
+        (folder / "model.json").write_text(json.dumps(described, ensure_ascii=False, indent=1), encoding="utf-8")
+        save_file({name: np.ascontiguousarray(array) for name, array in self.arrays().items()},
+                  folder / "model.safetensors")  # fmt: skip
+
+    @classmethod
+    def load(cls, folder: Path) -> Fitted:
+        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        candidate = Candidate.from_json(described["candidate"])
+        decision = Decision.from_json(described["decision"])
+        return cls.restore(candidate, decision, described["settings"], load_file(folder / "model.safetensors"), folder)
+
+
+def texts_of(rows: Sequence[Row], inputs: Sequence[str]) -> tuple[list[str], ...]:
+    """One list of texts for each input role."""
+    return tuple([row[role] for row in rows] for role in inputs)

@@ -1,0 +1,144 @@
+"""A transformer with a linear head, in torch: what is trained, and how it becomes the artefact that ships."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from cutler.models import body as bodies
+from cutler.models import pairs
+from cutler.models.base import Arrays, Decision, Fitted, texts_of
+from cutler.models.heads import Linear
+from cutler.models.onnx import Onnx, batches
+from cutler.types import Candidate, Row
+
+
+class Network(nn.Module):
+    """The upper layers of a body on stored hidden states, pooling, and a head; the sides of a pair are combined."""
+
+    def __init__(self, body: nn.Module, *, depth: int, pooling: str, n_sides: int, n_scores: int, dropout: float) -> None:
+        super().__init__()
+        self.upper = bodies.upper(body, depth)
+        self.pooling = pooling
+        width = int(body.config.hidden_size)
+        self.head = nn.Linear(width if n_sides == 1 else 3 * width + 1, n_scores)
+        self.dropout = nn.Dropout(dropout)
+
+    def features(self, states: Sequence[bodies.States], places: np.ndarray) -> Tensor:
+        """(batch, features) of the texts, or pairs, at these places."""
+        sides = []
+        for side in states:
+            batch = side.tensors(places)
+            (hidden,) = bodies.run(self.upper, batch)
+            sides.append(bodies.pool(hidden, batch.get("attention_mask"), self.pooling))
+        return combine(sides)
+
+    def forward(self, states: Sequence[bodies.States], places: np.ndarray) -> Tensor:
+        scores: Tensor = self.head(self.dropout(self.features(states, places)))
+        return scores
+
+    def start(self, head: Linear) -> None:
+        """Put a fitted head in place of the random one."""
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(np.ascontiguousarray(head.weight.T)))
+            self.head.bias.copy_(torch.from_numpy(head.bias))
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """Trained parameters, one list a layer from the lowest, the head last."""
+        layers = bodies.layers_of(self.upper)[2]
+        seen = {id(p) for layer in layers for p in layer.parameters()} | {id(p) for p in self.head.parameters()}
+        rest = [p for p in self.upper.parameters() if id(p) not in seen]
+        return [*([rest] if rest else []), *(list(layer.parameters()) for layer in layers), list(self.head.parameters())]
+
+    @torch.inference_mode()
+    def apply_to(self, states: Sequence[bodies.States], n_rows: int, *, features: bool = False) -> np.ndarray:
+        """(rows, scores), or (rows, features), of the first `n_rows` rows in order."""
+        found: np.ndarray | None = None
+        for places in batches(np.max([side.lengths[:n_rows] for side in states], axis=0).tolist()):
+            block = (self.features if features else self)(states, places).numpy()
+            if found is None:
+                found = np.zeros((n_rows, block.shape[1]), dtype=np.float32)
+            found[places] = block
+        assert found is not None
+        return found
+
+
+def combine(sides: Sequence[Tensor]) -> Tensor:
+    """As `pairs.combine`, with gradients."""
+    if len(sides) == 1:
+        return sides[0]
+    left, right = sides
+    cosine = nn.functional.cosine_similarity(left, right, dim=1, eps=1e-9)
+    return torch.cat([left * right, (left - right).abs(), right - left, cosine[:, None]], dim=1)
+
+
+class Transformer(Fitted):
+    """A body and a head in memory. Saved, it is an ONNX graph, and beside it the folder that transformers opens."""
+
+    format = "onnx"
+
+    def __init__(
+        self, candidate: Candidate, decision: Decision, *, body: nn.Module, pooling: str, tokenizer: Tokenizer,
+        head: Linear, joint: bool, max_tokens: int, source: Path, keep_weights: bool,
+    ) -> None:  # fmt: skip
+        super().__init__(candidate, decision)
+        self.body, self.pooling, self.tokenizer, self.head = body, pooling, tokenizer, head
+        self.joint, self.max_tokens, self.source, self.keep_weights = joint, max_tokens, source, keep_weights
+
+    def scores(self, rows: Sequence[Row]) -> np.ndarray:
+        sides: list[bodies.Texts] = list(texts_of(rows, self.decision.inputs))
+        if self.joint and len(sides) == 2:
+            sides = [list(zip(*sides, strict=True))]
+        return self.head(pairs.combine([self._embed(texts) for texts in sides]))
+
+    @torch.inference_mode()
+    def _embed(self, texts: bodies.Texts) -> np.ndarray:
+        encoded = bodies.encode(self.tokenizer, texts)
+        found = np.zeros((len(texts), int(self.body.config.hidden_size)), dtype=np.float32)
+        for places in batches(encoded.lengths.tolist()):
+            batch = encoded.tensors(places)
+            (hidden,) = bodies.run(self.body, batch)
+            found[places] = bodies.pool(hidden, batch.get("attention_mask"), self.pooling).numpy()
+        return found
+
+    def settings(self) -> dict[str, Any]:
+        return {"joint": self.joint, "max_tokens": self.max_tokens}
+
+    def arrays(self) -> Arrays:
+        return {"weight": self.head.weight, "bias": self.head.bias}
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        bodies.export(self.body, self.pooling, folder / "model.onnx")
+        self.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+        if self.keep_weights:
+            self._save_weights(folder / "transformers")
+
+    def _save_weights(self, folder: Path) -> None:
+        self.body.save_pretrained(folder)  # type: ignore[operator]
+        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+            if (self.source / name).is_file():
+                shutil.copyfile(self.source / name, folder / name)
+
+    @classmethod
+    def restore(
+        cls, candidate: Candidate, decision: Decision, settings: Mapping[str, Any], arrays: Arrays, folder: Path
+    ) -> Fitted:
+        return Onnx.restore(candidate, decision, settings, arrays, folder)
+
+
+def grown(body: nn.Module, trained: nn.Module, depth: int) -> nn.Module:
+    """A copy of `body` whose layers from `depth` on are those that were trained."""
+    whole = copy.deepcopy(body)
+    parent, name, layers = bodies.layers_of(whole)
+    new = bodies.layers_of(trained)[2]
+    setattr(parent, name, nn.ModuleList([*layers[:depth], *new]))
+    return whole

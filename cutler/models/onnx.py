@@ -1,0 +1,122 @@
+"""A transformer's body and pooling as an ONNX graph, with a linear head beside it: predicts without torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime as ort
+from tokenizers import Encoding, Tokenizer
+
+from cutler.models.base import Arrays, Decision, Fitted, texts_of
+from cutler.models.heads import Linear
+from cutler.models.pairs import combine
+from cutler.types import Candidate, Row
+
+TOKENS_PER_BATCH = 2048
+ROWS_PER_BATCH = 64
+
+
+class Onnx(Fitted):
+    """`graph` maps token ids, mask and types to `features` (texts, width).
+
+    `joint` pairs are read as one sequence, others apart and then combined. Texts are cut at `max_tokens`.
+    """
+
+    format = "onnx"
+
+    def __init__(
+        self, candidate: Candidate, decision: Decision, *, graph: Path, tokenizer: Tokenizer, head: Linear,
+        joint: bool, max_tokens: int,
+    ) -> None:  # fmt: skip
+        super().__init__(candidate, decision)
+        self.graph, self.tokenizer, self.head = graph, tokenizer, head
+        self.joint, self.max_tokens = joint, max_tokens
+        self.tokenizer.enable_truncation(max_tokens)
+        self.tokenizer.no_padding()
+        self.session = ort.InferenceSession(str(graph), _options(), providers=["CPUExecutionProvider"])
+        self.expects = [given.name for given in self.session.get_inputs()]
+
+    def scores(self, rows: Sequence[Row]) -> np.ndarray:
+        return self.head(self.features(rows))
+
+    def features(self, rows: Sequence[Row]) -> np.ndarray:
+        """(rows, features) that the head reads."""
+        sides = texts_of(rows, self.decision.inputs)
+        if self.joint and len(sides) == 2:
+            return self.embed(list(zip(*sides, strict=True)))
+        return combine([self.embed(texts) for texts in sides])
+
+    def embed(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> np.ndarray:
+        """(texts, width), in the order given; batches hold texts of like length, so that little is padding."""
+        encodings = self.tokenizer.encode_batch_fast(list(texts))
+        found: np.ndarray | None = None
+        for places in batches([len(encoding) for encoding in encodings]):
+            (features,) = self.session.run(["features"], self._inputs([encodings[i] for i in places]))
+            if found is None:
+                found = np.zeros((len(texts), features.shape[1]), dtype=np.float32)
+            found[places] = features
+        assert found is not None
+        return found
+
+    def truncated(self, rows: Sequence[Row]) -> float:
+        whole = Tokenizer.from_str(self.tokenizer.to_str())
+        whole.no_truncation()
+        sides = texts_of(rows, self.decision.inputs)
+        texts = [list(zip(*sides, strict=True))] if self.joint and len(sides) == 2 else [list(side) for side in sides]
+        over = [[len(e) > self.max_tokens for e in whole.encode_batch_fast(side)] for side in texts]
+        return float(np.any(over, axis=0).mean())
+
+    def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, np.ndarray]:
+        shape = (len(encodings), max(len(encoding) for encoding in encodings))
+        inputs = {name: np.zeros(shape, dtype=np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+        for row, encoding in enumerate(encodings):
+            inputs["input_ids"][row, : len(encoding)] = encoding.ids
+            inputs["attention_mask"][row, : len(encoding)] = 1
+            inputs["token_type_ids"][row, : len(encoding)] = encoding.type_ids
+        return {name: inputs[name] for name in self.expects}
+
+    def settings(self) -> dict[str, Any]:
+        return {"joint": self.joint, "max_tokens": self.max_tokens}
+
+    def arrays(self) -> Arrays:
+        return {"weight": self.head.weight, "bias": self.head.bias}
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        if self.graph.resolve() != (folder / "model.onnx").resolve():
+            shutil.copyfile(self.graph, folder / "model.onnx")
+        self.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+
+    @classmethod
+    def restore(
+        cls, candidate: Candidate, decision: Decision, settings: Mapping[str, Any], arrays: Arrays, folder: Path
+    ) -> Self:
+        return cls(
+            candidate, decision, graph=folder / "model.onnx", head=Linear(arrays["weight"], arrays["bias"]),
+            tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
+            joint=settings["joint"], max_tokens=settings["max_tokens"],
+        )  # fmt: skip
+
+
+def batches(lengths: Sequence[int]) -> Iterator[np.ndarray]:
+    """Places of texts, longest first, such that rows times longest stays within the token budget."""
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(lengths[order[start]], 1)
+        size = int(np.clip(TOKENS_PER_BATCH // longest, 1, ROWS_PER_BATCH))
+        yield order[start : start + size]
+        start += size
+
+
+def _options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("CUTLER_THREADS", "0"))
+    options.enable_mem_pattern = False  # lengths differ from batch to batch
+    options.log_severity_level = 3
+    return options

@@ -1,0 +1,207 @@
+"""The one training loop: warm-up, stable, decay, so that any step can be the last and any stop can go on.
+
+State on disk is that of the stable part, from which a longer run continues; the decay towards `until` is run on top of
+it and not kept. Source of the schedule: Hu et al. 2024 (MiniCPM), section 4.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cutler.errors import Stopped
+from cutler.models.body import bucketed
+from cutler.types import Monitor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. `decay` is the share of the steps over which the learning rate falls to zero.
+
+    `batch` counts rows; where a batch does not fit into memory it is cut into parts whose gradients add up.
+    """
+
+    learning_rate: float
+    batch: int = 32
+    warmup: int = 60
+    decay: float = 0.4
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    layer_decay: float = 1.0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What the loop draws from: lengths for batching, and the loss of a batch of places (a mean over its rows)."""
+
+    lengths: np.ndarray
+    loss: Callable[[np.ndarray], Tensor]
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    step: int = 0
+    best: float = -math.inf
+    best_step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+def run(
+    network: nn.Module, examples: Examples, *, recipe: Recipe, groups: list[list[nn.Parameter]], until: int, state: Path,
+    evaluate: Callable[[], float], every: int, monitor: Monitor, seed: int,
+) -> Progress:  # fmt: skip
+    """Train `network` to step `until` and leave in it the weights that validation liked best.
+
+    `groups` are parameters from the deepest to the head, whose rates fall by `layer_decay` with each group from the
+    top. `evaluate` is called after every `every` steps and at the end. A `Stopped` of the monitor ends the run early.
+    """
+    torch.manual_seed(seed)
+    optimizer = _optimizer(groups, recipe)
+    progress = _resume(network, optimizer, state)
+    turn = int(until * (1 - recipe.decay))
+    kept: dict[str, Tensor] = {}
+    started = time.perf_counter()
+    network.train()
+    try:
+        for places in _stream(examples.lengths, recipe.batch, seed, skip=progress.step):
+            if progress.step >= until:
+                break
+            if progress.step == turn:
+                _save(network, optimizer, progress, state)
+            _set_rate(optimizer, _factor(progress.step, turn, until, recipe))
+            _step(network, optimizer, examples, places, recipe)
+            progress.step += 1
+            progress.tokens += int(examples.lengths[places].sum())
+            if progress.step % every == 0 or progress.step == until:
+                kept = _check(network, evaluate, progress, kept)
+                monitor(progress.step, progress.best)
+    except Stopped as stop:
+        log.info("stopped at step %d: %s", progress.step, stop)
+    progress.seconds = time.perf_counter() - started
+    if kept:
+        network.load_state_dict(kept, strict=False)
+    network.eval()
+    return progress
+
+
+def _optimizer(groups: list[list[nn.Parameter]], recipe: Recipe) -> torch.optim.AdamW:
+    settings = []
+    for height, group in enumerate(reversed(groups)):
+        rate = recipe.learning_rate * recipe.layer_decay**height
+        for decays in (True, False):
+            chosen = [p for p in group if (p.ndim > 1) == decays]
+            weight_decay = recipe.weight_decay if decays else 0.0
+            settings.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": weight_decay})
+    return torch.optim.AdamW([s for s in settings if s["params"]], fused=True)
+
+
+def _factor(step: int, turn: int, until: int, recipe: Recipe) -> float:
+    """The share of the peak rate at a step: a linear rise, one, a linear fall from `turn` on."""
+    rise = min(1.0, (step + 1) / max(1, min(recipe.warmup, until // 5)))
+    return rise * (1.0 if step < turn else (until - step) / max(1, until - turn))
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def _step(
+    network: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples, places: np.ndarray, recipe: Recipe
+) -> None:
+    """One update; a batch that does not fit into memory is halved until it does."""
+    parts = 1
+    while True:
+        optimizer.zero_grad(set_to_none=True)
+        try:
+            for part in np.array_split(places, parts):
+                (examples.loss(part) * (len(part) / len(places))).backward()
+            break
+        except RuntimeError as error:
+            if "memory" not in str(error).lower() or parts >= len(places):
+                raise
+            parts = min(2 * parts, len(places))
+            log.warning("out of memory: a batch of %d rows is now cut into %d parts", len(places), parts)
+    nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+    optimizer.step()
+
+
+def _check(
+    network: nn.Module, evaluate: Callable[[], float], progress: Progress, kept: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Score the network as it stands; the weights to go back to at the end."""
+    network.eval()
+    score = evaluate()
+    network.train()
+    if score < progress.best:
+        return kept
+    progress.best, progress.best_step = score, progress.step
+    return {name: p.detach().clone() for name, p in network.named_parameters() if p.requires_grad}
+
+
+def _stream(lengths: np.ndarray, batch: int, seed: int, *, skip: int) -> Iterator[np.ndarray]:
+    """Batches without end; the epoch's number and the seed alone decide them, so that any step can be found again."""
+    size = math.ceil(len(lengths) / batch)
+    epoch, place = divmod(skip, size)
+    while True:
+        for number, places in enumerate(bucketed(lengths, batch, np.random.default_rng([seed, epoch]))):
+            if number >= place:
+                yield places
+        epoch, place = epoch + 1, 0
+
+
+def steps_per_epoch(n_rows: int, recipe: Recipe) -> int:
+    return math.ceil(n_rows / recipe.batch)
+
+
+def _save(network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, state: Path) -> None:
+    state.mkdir(parents=True, exist_ok=True)
+    tensors = {f"weight.{name}": p.detach() for name, p in network.named_parameters() if p.requires_grad}
+    for number, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": value for name, value in slots.items()}
+    tensors["rng"] = torch.get_rng_state()
+    partial = state / "state.partial"
+    save_file({name: t.contiguous() for name, t in tensors.items()}, partial,
+              metadata={"progress": json.dumps({"step": progress.step, "tokens": progress.tokens})})  # fmt: skip
+    partial.replace(state / "state.safetensors")
+
+
+def _resume(network: nn.Module, optimizer: torch.optim.AdamW, state: Path) -> Progress:
+    """The progress of an earlier stop, its weights and moments put back; a fresh start where there is none."""
+    file = state / "state.safetensors"
+    if not file.is_file():
+        return Progress()
+    tensors = load_file(file)
+    weights = {name.removeprefix("weight."): t for name, t in tensors.items() if name.startswith("weight.")}
+    network.load_state_dict(weights, strict=False)
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, slot = name.split(".", 2)
+            slots.setdefault(int(number), {})[slot] = tensor
+    described = optimizer.state_dict()
+    optimizer.load_state_dict({"state": slots, "param_groups": described["param_groups"]})
+    torch.set_rng_state(tensors["rng"])
+    return Progress(**_progress_of(file))
+
+
+def _progress_of(file: Path) -> dict[str, int]:
+    with file.open("rb") as raw:
+        header = json.loads(raw.read(int.from_bytes(raw.read(8), "little")))
+    found: dict[str, int] = json.loads(header["__metadata__"]["progress"])
+    return found
