@@ -215,7 +215,7 @@ def test_json_holds_the_numbers(card):
     assert told["trials"][9]["score"] is None
     assert told["test"]["per_label"]["login"]["rows"] == sum(told["test"]["confusion"][3])
     assert told["constraints"]["latency_ms"] == 10
-    assert told["findings"][0]["code"] == "CUT001"
+    assert told["findings"][0]["code"] == "CUT002"
     assert told["plan"]["items"][0]["name"] == "majority"
 
 
@@ -231,6 +231,7 @@ def test_cards_do_not_tell_where_files_lay():
 def test_the_markdown_starts_as_a_model_hub_reads_it(card):
     head = card["card.md"].split("---")[1]
     assert 'pipeline_tag: "text-classification"' in head
+    assert 'tags: ["cutler", "text-classification"]' in head
     assert 'license: "apache-2.0"' in head
     assert f'base_model: "{samples.MINILM.name}"' in head
 
@@ -283,7 +284,8 @@ SAID = [
     (words.value(0.9318, "f1:spam"), "93.2 %"), (words.value(0.4109, "rmse"), "0.411"),
     (words.gain(0.0123, "accuracy"), "+1.2 points"), (words.gain(-0.0123, "pearson"), "-0.012"),
     (words.span(Interval(0.01, -0.002, 0.03), "accuracy"), "-0.2 to +3.0 points"),
-    (words.gain(0.1, "rmse"), "+0.100 standard deviations"), (words.metric_name("recall:spam"), "recall of spam"), (words.metric_name("macro_f1"), "macro F1"),
+    (words.gain(0.1, "rmse"), "+0.100 standard deviations"),
+    (words.metric_name("recall:spam"), "recall of spam"), (words.metric_name("macro_f1"), "macro F1"),
 ]  # fmt: skip
 
 

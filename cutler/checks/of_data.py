@@ -8,23 +8,27 @@ from cutler.types import Evidence, Record
 FEW = 10
 UNEVEN = 10.0
 FOREIGN = 0.1
+MANY = 0.01
 NO_CLASSES = NotApplicable("the target is no class")
 
 
 @check(
-    "CUT001", "Test rows stand in training", severity="serious",
+    "CUT001", "Many test rows stand in training", severity="serious",
     remedy="Remove these rows from one of the two parts, or give one file and let cutler split it; "
     "with `--group COLUMN`, rows that belong together stay together.",
 )  # fmt: skip
 def leak(record: Record, evidence: Evidence) -> Seen:
-    """Fires when a text of validation or test also stands in training: quality is then partly memory."""
-    sizes = {"validation": record.profile.n_validation, "test": record.profile.n_test}
-    found = [
-        f"{count:,} of {times(sizes[part], f'{part} row')} ({percent(count / max(sizes[part], 1))})"
-        for part, count in record.profile.leaks.items()
-        if count and part in sizes
-    ]
-    return f"Their text also stands in training: {' and '.join(found)}." if found else None
+    """Fires when 1 % or more of the texts of validation or test also stand in training: quality is partly memory."""
+    return _leaks(record) if max(_leaked(record).values(), default=0) >= MANY else None
+
+
+@check(
+    "CUT012", "A few test rows stand in training", severity="info",
+    remedy="So few hardly change the numbers; remove them from one of the two parts if you compare in public.",
+)  # fmt: skip
+def few_leaks(record: Record, evidence: Evidence) -> Seen:
+    """Fires when less than 1 % of the texts of validation or test also stand in training."""
+    return _leaks(record) if 0 < max(_leaked(record).values(), default=0) < MANY else None
 
 
 @check(
@@ -156,3 +160,18 @@ def script(record: Record, evidence: Evidence) -> Seen:
         return None
     names = listed(sorted(foreign, key=lambda name: -foreign[name]))
     return f"{percent(sum(foreign.values()))} of the letters are {names}, which {checkpoint.name} hardly knows."
+
+
+def _leaked(record: Record) -> dict[str, float]:
+    sizes = {"validation": record.profile.n_validation, "test": record.profile.n_test}
+    return {part: count / max(sizes[part], 1) for part, count in record.profile.leaks.items() if part in sizes}
+
+
+def _leaks(record: Record) -> str:
+    facts = record.profile
+    found = [
+        f"{facts.leaks[part]:,} of {times(size, f'{part} row')} ({percent(facts.leaks[part] / max(size, 1))})"
+        for part, size in (("validation", facts.n_validation), ("test", facts.n_test))
+        if facts.leaks.get(part)
+    ]
+    return f"Their text also stands in training: {' and '.join(found)}."

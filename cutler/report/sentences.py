@@ -52,6 +52,8 @@ def calibrated(record: Record) -> str:
 def _why(record: Record) -> str:
     finished = sum(trial.status == "complete" for trial in record.trials)
     tried = f"{len(record.trials)} models were tried, {finished} came to their end."
+    if finished == len(record.trials):
+        tried = f"{finished} models were tried." if finished > 1 else "One model was tried."
     reason = record.pick.reason.strip().rstrip(".")
     return f"{tried} Why this one: {reason}." if reason else tried
 

@@ -8,7 +8,14 @@ from cutler import metrics
 from cutler.types import Candidate, Interval
 
 SHARES = ("accuracy", "macro_f1", "micro_f1", "precision", "recall", "f1")
-NAMES = {"macro_f1": "macro F1", "micro_f1": "micro F1", "rmse": "RMSE", "f1": "F1"}
+NAMES = {
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "rmse": "RMSE",
+    "f1": "F1",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+}
 NONE = "–"
 NB = "\u00a0"  # a number and its unit stay on one line
 
