@@ -35,7 +35,8 @@ def split(table: Table, task: Task, *, seed: int = 0, group: str | None = None) 
     """
     _refuse_unknown(table, group)
     parts, aside = _usable(table, task)
-    _worth_learning(parts["train"], aside, task=task)
+    _refuse_few(parts["train"], aside, task=task)
+    _refuse_unlearnable(parts["train"], task)
     made = tuple(part for part in ("validation", "test") if part not in parts)
     keys = {part: [duplicates.plain(row, task.inputs) for row in rows] for part, rows in parts.items()}
     column = {column: role for role, column in task.columns.items()}.get(group or "", group)
@@ -43,7 +44,7 @@ def split(table: Table, task: Task, *, seed: int = 0, group: str | None = None) 
     for part, chosen in places.items():
         parts[part], keys[part] = [parts["train"][i] for i in chosen], [keys["train"][i] for i in chosen]
     parts["train"], keys["train"] = parts.pop("rest"), keys.pop("rest")
-    _worth_learning(parts["train"], aside, task=task)
+    _refuse_unlearnable(parts["train"], task)
     return _splits(parts, keys, aside=aside, made=made, task=task)
 
 
@@ -67,25 +68,26 @@ def _usable(table: Table, task: Task) -> tuple[dict[str, list[Row]], list[SetAsi
     return parts, aside
 
 
-def _worth_learning(train: Sequence[Row], aside: Sequence[SetAside], *, task: Task) -> None:
-    """Raises DataError where these rows are too few, or their targets all the same or all different."""
-    column = task.columns[task.target]
+def _refuse_few(train: Sequence[Row], aside: Sequence[SetAside], *, task: Task) -> None:
     if len(train) < FEWEST_ROWS:
         reasons = Counter(row.reason for row in aside if row.part == "train").most_common(3)
         why = f" ({', '.join(f'{n} set aside: {reason}' for reason, n in reasons)})" if reasons else ""
+        do = f"add rows, or fill the column {task.columns[task.target]!r}"
         raise DataError(f"at least {FEWEST_ROWS} rows to learn from, with text and {task.target}",
-                        found=f"{len(train)}{why}", do=f"add rows, or fill the column {column!r}")  # fmt: skip
+                        found=f"{len(train)}{why}", do=do)  # fmt: skip
+
+
+def _refuse_unlearnable(train: Sequence[Row], task: Task) -> None:
+    """Raises DataError where the targets are all the same, or labels all different."""
+    column = task.columns[task.target]
     found = Counter(row[task.target] for row in train)
+    do = f"add rows that bear others, or name the column to learn: --column {task.target}=NAME (now {column!r})"
     if len(found) < 2:
-        raise DataError(
-            f"at least two different values in the column {column!r}", found=f"{next(iter(found))!r} in every row",
-            do="add rows of another value, or name the column to learn: --column " + f"{task.target}=NAME",
-        )  # fmt: skip
+        same = f"{next(iter(found))!r} in each of {len(train)} rows to learn from"
+        raise DataError(f"at least two different values in the column {column!r}", found=same, do=do)
     if task.head == "class" and len(found) == len(train):
-        raise DataError(
-            "labels that several rows share", found=f"{len(found)} labels in {len(train)} rows, each once",
-            do=f"name the column to learn: --column {task.target}=NAME (now {column!r})",
-        )  # fmt: skip
+        once = f"{len(found)} labels in {len(train)} rows, each once"
+        raise DataError(f"labels that several rows share in the column {column!r}", found=once, do=do)
 
 
 def _carved(
