@@ -208,7 +208,9 @@ def test_parts_of_other_names_are_left_out_and_said(caplog):
     assert "unsupervised" in caplog.text
 
 
-@pytest.mark.parametrize("source", [3, None, ["a", "b"], {"text": ["a"], "label": ["b"]}, [], {"test": ROWS}, iter(ROWS)])
+@pytest.mark.parametrize(
+    "source", [3, None, ["a", "b"], {"text": ["a"], "label": ["b"]}, [], {"test": ROWS}, iter(ROWS)]
+)
 def test_what_is_no_table_is_refused(source):
     with pytest.raises(DataError):
         data.read(source)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cutler.errors import OutputError
+from cutler.errors import OutputError, UsageError
 from cutler.types import Answer, Row
 
 Top = Sequence[Sequence[tuple[str, float]]]
@@ -28,6 +28,10 @@ def write(rows: Sequence[Row], answers: Sequence[Answer], path: str | Path, *, t
     or the file cannot be written; an older file is then left as it was.
     """
     target = Path(path)
+    if len(rows) != len(answers):
+        raise UsageError(
+            "one answer a row", found=f"{len(answers)} answers to {len(rows)} rows", do="give as many of each"
+        )
     render = WRITERS.get(target.suffix.lower())
     if render is None:
         raise OutputError(f"a file that ends in {', '.join(WRITERS)}", found=str(path), do="name it answers.csv, say")
@@ -50,7 +54,7 @@ def _known(probability: float) -> float | None:
 
 
 def _json_lines(rows: Sequence[Row], answers: Sequence[Answer], top: Top | None) -> bytes:
-    return "".join(f"{line}\n" for line in lines(answers, top=top)).encode()
+    return "".join(f"{line}\n" for line in lines(answers, top=top)).encode("utf-8", "replace")
 
 
 def _delimited(delimiter: str) -> Callable[[Sequence[Row], Sequence[Answer], Top | None], bytes]:
@@ -60,7 +64,7 @@ def _delimited(delimiter: str) -> Callable[[Sequence[Row], Sequence[Answer], Top
         out = csv.writer(text, delimiter=delimiter, lineterminator="\n")
         out.writerow(columns)
         out.writerows(zip(*([_cell(value) for value in values] for values in columns.values()), strict=True))
-        return text.getvalue().encode()
+        return text.getvalue().encode("utf-8", "replace")
 
     return render
 
@@ -77,7 +81,12 @@ def _parquet(rows: Sequence[Row], answers: Sequence[Answer], top: Top | None) ->
     from pyarrow import parquet
 
     out = pyarrow.BufferOutputStream()
-    parquet.write_table(pyarrow.table(dict(_columns(rows, answers, top))), out)
+    try:
+        parquet.write_table(pyarrow.table(_columns(rows, answers, top)), out)
+    except pyarrow.ArrowException as error:
+        raise OutputError(
+            "columns of one type each, for parquet", found=str(error), do="write .jsonl or .csv"
+        ) from error
     found: bytes = out.getvalue().to_pybytes()
     return found
 
