@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cutler.data.words import words as split_words
 from cutler.types import NAN, Profile, Row, Splits, Spread, Task
 
 SAMPLE = 2_000
@@ -18,8 +18,6 @@ LANGUAGE_TEXTS, LANGUAGE_CHARS = 400, 400
 SURE = 0.9  # probability from which a guessed language counts
 AGREED = 0.7  # share of the guesses that must agree
 GUESSES = 20
-# Scripts that put no space between words, where a letter counts as a word: Thai, Lao, Burmese, Khmer, kana, Han.
-UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 SCRIPT_OF = {"CJK": "Han", "FULLWIDTH": "Latin", "HALFWIDTH": "Katakana"}
 
 
@@ -76,12 +74,8 @@ def _lengths(rows: Sequence[Row], inputs: Sequence[str]) -> tuple[np.ndarray, np
     words = np.zeros(len(rows), np.int64)
     for role in inputs:
         chars += np.fromiter((len(row[role]) for row in rows), np.int64, len(rows))
-        words += np.fromiter((_words(row[role]) for row in rows), np.int64, len(rows))
+        words += np.fromiter((len(split_words(row[role])) for row in rows), np.int64, len(rows))
     return chars, words
-
-
-def _words(text: str) -> int:
-    return len(text.split()) if text.isascii() else len(UNSPACED.sub(" x ", text).split())
 
 
 def _spread(lengths: np.ndarray) -> Spread:

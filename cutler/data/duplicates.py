@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import rensa
 
+from cutler.data.words import words
 from cutler.types import Row
 
-PUNCTUATION = {c: " " for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c)).startswith("P")}
+PUNCTUATION = {c: " " for c in range(0x20000) if unicodedata.category(chr(c)).startswith("P")}
 DIGITS = re.compile(r"\d+")
-UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 ALIKE = 0.7  # least Jaccard similarity of the shingles of texts that count as nearly equal
 WIDEST = "texts that are nearly equal"
@@ -79,9 +78,9 @@ def _sketches(texts: Sequence[str]) -> np.ndarray:
 
 
 def _shingles(text: str) -> list[str]:
-    """Words and pairs of words; letters where words are not set apart by spaces."""
-    words = text.split() if text.isascii() else UNSPACED.sub(r" \g<0> ", text).split()
-    return words + [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+    """Words and pairs of words."""
+    singles = words(text)
+    return singles + [f"{first} {second}" for first, second in zip(singles, singles[1:], strict=False)]
 
 
 def _band(sketches: np.ndarray, band: int) -> np.ndarray:
