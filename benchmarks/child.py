@@ -1,0 +1,104 @@
+"""Every measurement in a fresh process with the same two threads, and no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+RESULTS, WORK = HERE / "results", HERE / "work"
+THREADS = 2
+ENVIRONMENT = {
+    **{f"{library}_NUM_THREADS": str(THREADS) for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")},
+    **dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE"), "1"),
+    "TOKENIZERS_PARALLELISM": "true",
+    "PYTHONWARNINGS": "ignore",
+}
+PACKAGES = (
+    "torch", "transformers", "sentence-transformers", "setfit", "scikit-learn", "onnxruntime", "tokenizers", "numpy",
+)  # fmt: skip
+
+
+class Failed(Exception):
+    """A child that ended without a result; the message is the end of its output."""
+
+
+def call(module: str, *args: str, log: str = "child.log", timeout_s: float = 7200) -> dict[str, Any]:
+    """Run `python -m MODULE ARGS --out FILE` and read back the JSON it wrote. Raises Failed."""
+    WORK.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=WORK) as folder, (WORK / log).open("w", encoding="utf-8") as output:
+        out = Path(folder) / "out.json"
+        command = [sys.executable, "-m", module, *args, "--out", str(out)]
+        settings: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, **ENVIRONMENT}, "timeout": timeout_s}
+        try:
+            code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, **settings).returncode
+        except subprocess.TimeoutExpired as slow:
+            raise Failed(f"no end after {timeout_s:.0f} s") from slow
+        if code or not out.is_file():
+            end = (WORK / log).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+            raise Failed(f"exit code {code}: " + " / ".join(end))
+        result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        return result
+
+
+def started_s() -> float:
+    """When this process started, in the seconds of `time.time()`."""
+    return psutil.Process().create_time()
+
+
+def write(path: Path, content: Any, *, indent: int | None = None) -> None:
+    """JSON in one piece or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".part")
+    half.write_text(json.dumps(content, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+    half.replace(path)
+
+
+def stamp() -> dict[str, Any]:
+    """What a result was made of: commit, machine, versions.
+
+    `commit` is the last one that changed cutler or these benchmarks' code, so that committing results changes nothing;
+    `dirty` says whether that code differs from it.
+    """
+    code = ("cutler", "benchmarks/*.py", "benchmarks/sides/*.py")
+    return {
+        "commit": _git("log", "-1", "--format=%h", "--", *code),
+        "dirty": bool(_git("status", "--porcelain", "--", *code)),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "memory_gb": round(psutil.virtual_memory().total / 2**30),
+            "system": platform.system(),
+        },
+        "threads": THREADS,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+    }
+
+
+def _git(*args: str) -> str:
+    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")

@@ -1,0 +1,101 @@
+"""What issue and design ask of the figures, each as a row: the target, the figure found, and whether it is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.sets import SETS
+from cutler import types
+
+File = dict[str, Any]
+UNKNOWN = "not measured"
+WHOLE = sum(not each.rows_per_class for each in SETS.values())
+
+
+def judge(content: File) -> list[dict[str, Any]]:
+    """Each target as a row: what was asked, the figure, and whether it is reached (None where not measured)."""
+    rows, others = content["sets"], content["others"]
+    full = {name: row for name, row in rows.items() if not SETS[name].rows_per_class}
+    few = {name: row for name, row in rows.items() if SETS[name].rows_per_class}
+    return [
+        _not_below("on no set significantly below the best peer", full, WHOLE),
+        _not_below("the same at 8 rows a class", few, len(SETS) - WHOLE),
+        _mean_above(content["mean"]),
+        _at_least("trec6 accuracy ≥ 96.0", _percent(rows, "trec6"), 96.0),
+        _at_least("banking77 accuracy ≥ 93.0", _percent(rows, "banking77"), 93.0),
+        _budget_kept(rows),
+        *(_times(text, _deep(others, *place), least) for text, place, least in TIMES),
+        _at_most("1,000,000 short rows profiled and split within 4 GB", _deep(others, "scale", "peak_gb"), 4.0, " GB"),
+        _at_most("cutler --help in under 0.4 s", _deep(others, "cli", "help_s"), 0.4, " s"),
+    ]
+
+
+TIMES = (
+    ("training ≥ 1.6 × the Trainer's tokens per second, all layers", ("speed_train", "ratios", "all"), 1.6),
+    ("training ≥ 2.5 ×, as the search trains by default", ("speed_train", "ratios", "default"), 2.5),
+    ("predicting ≥ 3 × transformers.pipeline as it comes", ("speed_predict", "ratios", "as_it_comes"), 3.0),
+    ("predicting ≥ 1.5 × transformers.pipeline at its best batch size", ("speed_predict", "ratios", "best"), 1.5),
+)
+
+
+def _target(text: str, figure: str, reached: bool | None) -> dict[str, Any]:
+    return {"target": text, "figure": figure, "reached": reached}
+
+
+def _not_below(text: str, rows: Mapping[str, File], wanted: int) -> dict[str, Any]:
+    judged = {name: row["difference"] for name, row in rows.items() if "difference" in row}
+    below = [f"{name} ({points(gap['value'])})" for name, gap in judged.items() if gap["high"] < 0]
+    if not judged:
+        return _target(text, UNKNOWN, None)
+    figure = f"below on {', '.join(below) or 'none'}, of {len(judged)} sets"
+    return _target(text, figure, False if below else True if len(judged) == wanted else None)
+
+
+def _mean_above(found: Mapping[str, Any]) -> dict[str, Any]:
+    text = "the mean at least 1 point above the mean of each set's best peer"
+    if not found:
+        return _target(text, UNKNOWN, None)
+    gap, sets = found["difference"], len(found["sets"])
+    figure = f"{points(gap['value'])} [{points(gap['low'])}, {points(gap['high'])}] over {sets} sets"
+    return _target(text, figure, gap["value"] >= 0.01 if sets == WHOLE else None)
+
+
+def _budget_kept(rows: Mapping[str, File]) -> dict[str, Any]:
+    text = "the budget exceeded by no more than 10 % or 15 s"
+    sides = {name: row["sides"]["cutler"] for name, row in rows.items() if "cutler" in row["sides"]}
+    if not sides:
+        return _target(text, UNKNOWN, None)
+    worst = max(sides, key=lambda name: sides[name]["train_s_max"] - types.seconds(sides[name]["budget"]))
+    limit = types.seconds(sides[worst]["budget"])
+    taken = sides[worst]["train_s_max"]
+    return _target(text, f"at most {taken:.0f} s of {limit:.0f} s ({worst})", taken <= max(1.1 * limit, limit + 15))
+
+
+def _at_least(text: str, figure: float | None, least: float) -> dict[str, Any]:
+    return _target(text, UNKNOWN if figure is None else f"{figure:.2f}", None if figure is None else figure >= least)
+
+
+def _times(text: str, figure: float | None, least: float) -> dict[str, Any]:
+    return _target(text, UNKNOWN if figure is None else f"{figure:.2f} ×", None if figure is None else figure >= least)
+
+
+def _at_most(text: str, figure: float | None, most: float, unit: str) -> dict[str, Any]:
+    shown = UNKNOWN if figure is None else f"{figure:.2f}{unit}"
+    return _target(text, shown, None if figure is None else figure < most)
+
+
+def _percent(rows: Mapping[str, File], name: str) -> float | None:
+    value = _deep(rows, name, "sides", "cutler", "value")
+    return None if value is None else 100 * value
+
+
+def _deep(content: Any, *keys: str) -> Any:
+    for key in keys:
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
+
+
+def points(value: float) -> str:
+    """A difference in hundredths of the metric."""
+    return f"{100 * value:+.2f}"
