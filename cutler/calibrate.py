@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from cutler.models.base import Decision, Fitted
-from cutler.models.heads import Linear, Scaler, balance, encode, labels_of, path
+from cutler.models.heads import HELD_PENALTIES, Linear, Matrix, Scaler, balance, encode, held, labels_of, path
 from cutler.types import Fold, Monitor, Row, Task
 
 STEPS = 64
@@ -90,6 +90,37 @@ def fit_head(task: Task, fold: Fold, train: np.ndarray, validation: np.ndarray, 
                 break
     assert best is not None
     return best
+
+
+def adapt_head(
+    task: Task, fold: Fold, train: Matrix, validation: Matrix, *, start: Linear, labels: Sequence[str], monitor: Monitor
+) -> FittedHead:
+    """A head held to `start`, more or less tightly as validation says: for going on with few new rows.
+
+    `labels` are those of `start`, in the order of its scores; labels that are new join them.
+    """
+    targets = task.targets(fold.train)
+    every = labels_of([*targets, *([(label,) for label in labels] if task.head == "classes" else labels)], task.head)
+    decision, coded = Decision(task.head, every, task.inputs), encode(targets, task.head, every)
+    origin = _widened(start, labels, every) if every else start
+    weights = np.ones(len(coded), dtype=np.float32)
+    best = FittedHead(origin, *judge(task, decision, origin(validation), fold.validation), settings={})
+    for step, penalty in enumerate(HELD_PENALTIES, start=1):
+        head = held(train, coded, task.head, penalty=penalty, weights=weights, prior=origin)
+        tuned, score = judge(task, decision, head(validation), fold.validation)
+        monitor(step, score)
+        if score > best.score:
+            best = FittedHead(head, tuned, score, {"penalty": penalty})
+    return best
+
+
+def _widened(head: Linear, labels: Sequence[str], every: Sequence[str]) -> Linear:
+    """The head with columns for labels that it did not know, as unlikely at first as the least likely of the others."""
+    place = {label: i for i, label in enumerate(labels)}
+    zero, low = np.zeros(len(head.weight), dtype=np.float32), float(head.bias.min())
+    weight = [head.weight[:, place[label]] if label in place else zero for label in every]
+    bias = [head.bias[place[label]] if label in place else low for label in every]
+    return Linear(np.stack(weight, axis=1), np.asarray(bias, dtype=np.float32))
 
 
 def uneven(coded: np.ndarray, head: str) -> bool:

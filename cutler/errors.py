@@ -16,7 +16,8 @@ class CutlerError(Exception):
 
     def __init__(self, expected: str, *, found: str, do: str) -> None:
         self.expected, self.found, self.do = expected, found, do
-        super().__init__(f"Expected {expected}. Found {found}. {do[:1].upper()}{do[1:].rstrip('.')}.")
+        end = "" if do.endswith(("?", ".")) else "."
+        super().__init__(f"Expected {expected}. Found {found}. {do[:1].upper()}{do[1:]}{end}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.expected, self.found, self.do)

@@ -165,6 +165,11 @@ def _stream(lengths: np.ndarray, batch: int, seed: int, *, skip: int) -> Iterato
         epoch, place = epoch + 1, 0
 
 
+def has_state(state: Path) -> bool:
+    """Whether an earlier run stopped here."""
+    return (state / "state.safetensors").is_file()
+
+
 def steps_per_epoch(n_rows: int, recipe: Recipe) -> int:
     return math.ceil(n_rows / recipe.batch)
 
@@ -184,7 +189,7 @@ def _save(network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progre
 def _resume(network: nn.Module, optimizer: torch.optim.AdamW, state: Path) -> Progress:
     """The progress of an earlier stop, its weights and moments put back; a fresh start where there is none."""
     file = state / "state.safetensors"
-    if not file.is_file():
+    if not has_state(state):
         return Progress()
     tensors = load_file(file)
     weights = {name.removeprefix("weight."): t for name, t in tensors.items() if name.startswith("weight.")}

@@ -323,6 +323,24 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How long fitting takes: seconds = fixed_s + row_s · rows + step_s · steps.
+
+    `answer_s` is what answering one row takes once fitted. Candidates with the same `shares` need the work on rows
+    only once between them.
+    """
+
+    fixed_s: float = 0.0
+    row_s: float = 0.0
+    step_s: float = 0.0
+    answer_s: float = 0.0
+    shares: str = ""
+
+    def seconds(self, rows: int, steps: int = 0) -> float:
+        return self.fixed_s + self.row_s * rows + self.step_s * steps
+
+
+@dataclass(frozen=True)
 class PlanItem:
     """One candidate's share of the work: how many training rows, and the steps at which its rungs end."""
 
@@ -336,7 +354,8 @@ class PlanItem:
 class Plan:
     """The work, sized once from a short timing calibration, in steps and rows; the same plan gives the same model.
 
-    `dropped` names candidates that were left out before anything was spent, each with the reason.
+    `infeasible` are candidates that are foreseen to break a limit, `dropped` names those that there is no time for,
+    each with the reason.
     """
 
     seed: int
@@ -344,12 +363,14 @@ class Plan:
     budget_s: float
     items: tuple[PlanItem, ...]
     dropped: tuple[tuple[str, str], ...] = ()
-    speeds: Mapping[str, float] = field(default_factory=dict, hash=False)
+    infeasible: tuple[tuple[Candidate, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         items = [{**asdict(item), "name": item.candidate.name, "candidate": item.candidate.as_json()}
                  for item in self.items]  # fmt: skip
-        return without_nan({**asdict(self), "items": items})
+        infeasible = [[candidate.as_json(), why] for candidate, why in self.infeasible]
+        plain: dict[str, Any] = without_nan({**asdict(self), "items": items, "infeasible": infeasible})
+        return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
@@ -358,7 +379,8 @@ class Plan:
             for item in data["items"]
         )
         dropped = tuple((name, why) for name, why in data["dropped"])
-        return cls(data["seed"], data["threads"], data["budget_s"], items, dropped, dict(data["speeds"]))
+        infeasible = tuple((Candidate.from_json(candidate), why) for candidate, why in data["infeasible"])
+        return cls(data["seed"], data["threads"], data["budget_s"], items, dropped, infeasible)
 
 
 @dataclass(frozen=True)
@@ -493,6 +515,10 @@ class Family(ABC):
     @abstractmethod
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
         """What the fitted model would cost, without training anything."""
+
+    def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
+        """How long `fit` takes here; families whose speed is hard to foresee measure it in a second or two."""
+        return Pace(fixed_s=self.estimate(candidate, profile).train_s)
 
     @abstractmethod
     def fit(

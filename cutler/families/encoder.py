@@ -6,8 +6,9 @@ Source of head first, layers after: Kumar et al. 2022 (LP-FT).
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,18 @@ from cutler.models import heads
 from cutler.models.base import Decision, texts_of
 from cutler.models.heads import Linear
 from cutler.models.network import Network, Transformer, grown
-from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Row, Task
+from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Row, Task
 
+HEAD_ROWS = 3000
+"""Training rows that the first head is fitted on."""
 MOST_CHECKED = 1000
 """Validation rows that are scored during training; all are scored in the end."""
 HEAD_PENALTY = 0.3
 """The starting head is held small: a large one would turn each step of the layers into a leap of the scores."""
+
+
+PACKED_S = 14.0
+"""Seconds to read the checkpoint, fit the first head, export the graph and measure the artefact."""
 
 
 class Encoder(Family):
@@ -51,11 +58,24 @@ class Encoder(Family):
         return bodies.estimate(checkpoint, profile, depth=checkpoint.layers, max_tokens=candidate["max_tokens"],
                                passes=passes)  # fmt: skip
 
+    def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
+        checkpoint = catalog.find(candidate.checkpoint)
+        lengths = bodies.typical_lengths(profile, candidate["max_tokens"])
+        tokens = bodies.mean_tokens(profile, candidate["max_tokens"])
+        layer_s = bodies.token_s(checkpoint, lengths) * tokens / checkpoint.layers
+        lower = layer_s * (checkpoint.layers - candidate["trained_layers"])
+        step_s = _step_s(checkpoint, candidate["trained_layers"], lengths) * tokens * recipe_of(candidate).batch
+        checks = 8 * min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
+        return Pace(fixed_s=PACKED_S + checks, row_s=lower, step_s=step_s,
+                    answer_s=layer_s * checkpoint.layers)  # fmt: skip
+
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
     ) -> Transformer:
         torch.manual_seed(seed)
-        checkpoint = catalog.find(candidate.checkpoint)
+        start = state / "start"
+        origin = catalog.read(start / "transformers", name=candidate.checkpoint) if start.is_dir() else None
+        checkpoint = origin or catalog.find(candidate.checkpoint)
         reader = bodies.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
         body = bodies.load(checkpoint)
         depth = checkpoint.layers - candidate["trained_layers"]
@@ -66,20 +86,18 @@ class Encoder(Family):
             for rows in (fold.train, fold.validation)
         )  # fmt: skip
         targets = Targets(task, fold.train, balanced=bool(candidate.get("balanced", False)))
-        n_sides = len(states)
-        network = Network(body, depth=depth, pooling="mean", n_sides=n_sides, n_scores=targets.width, dropout=0.1)
+        network = Network(body, depth=depth, pooling="mean", n_sides=len(states), n_scores=targets.width, dropout=0.1)
         network.requires_grad_(True)
-        network.start(targets.first_head(network.apply_to(states, min(len(fold.train), 3000), features=True)))
+        if not train.has_state(state):
+            network.start(targets.first_head(network.apply_to(states, min(len(fold.train), HEAD_ROWS), features=True)))
         decision = Decision(task.head, targets.labels, task.inputs)
-        checked = list(fold.validation[:MOST_CHECKED])
-        recipe = recipe_of(candidate)
-        examples = train.Examples(
-            np.max([side.lengths for side in states], axis=0), lambda places: targets.loss(network(states, places), places)
-        )
+        recipe, checked = recipe_of(candidate), fold.validation[:MOST_CHECKED]
         train.run(
-            network, examples, recipe=recipe, groups=network.groups(), until=until, state=state, seed=seed,
+            network, train.Examples(np.max([side.lengths for side in states], axis=0),
+                                    lambda places: targets.loss(network(states, places), places)),
+            recipe=recipe, groups=network.groups(), until=until, state=state, monitor=monitor, seed=seed,
             evaluate=lambda: calibrate.judge(task, decision, targets.natural(network.apply_to(checks, len(checked))), checked)[1],
-            every=max(until // 8, math.ceil(len(fold.train) / recipe.batch / 2)), monitor=monitor,
+            every=max(until // 8, train.steps_per_epoch(len(fold.train), recipe) // 2, 1),
         )  # fmt: skip
         scores = targets.natural(network.apply_to(checks, len(fold.validation)))
         return Transformer(
@@ -87,6 +105,26 @@ class Encoder(Family):
             pooling="mean", tokenizer=reader, head=targets.natural_head(network), joint=candidate["joint"],
             max_tokens=candidate["max_tokens"], source=Path(checkpoint.path), keep_weights=True,
         )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _step_s(checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...]) -> float:
+    """Seconds of a training step for one token, measured on a batch of texts of these lengths."""
+    body, width = bodies.load(checkpoint), checkpoint.width
+    network = Network(body, depth=checkpoint.layers - trained_layers, pooling="mean", n_sides=1, n_scores=2, dropout=0.1)
+    network.requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
+    flat = np.random.default_rng(0).normal(size=(sum(lengths), width)).astype(np.float16)
+    states = [bodies.States(flat, np.concatenate([[0], np.cumsum(lengths)]))]
+    took = []
+    for _ in range(4):
+        began = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        network(states, np.arange(len(lengths))).square().mean().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        took.append(time.perf_counter() - began)
+    return float(np.median(took[1:])) / sum(lengths)
 
 
 def recipe_of(candidate: Candidate) -> train.Recipe:

@@ -9,13 +9,18 @@ import numpy as np
 
 from cutler import calibrate, catalog
 from cutler.models import body, heads
-from cutler.models.base import Decision, texts_of
+from cutler.models.base import Decision, Fitted, texts_of
 from cutler.models.network import Transformer
+from cutler.models.onnx import Onnx
 from cutler.models.pairs import combine
-from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Scalar, Task
+from cutler.types import Candidate, Cost, Family, Fold, Monitor, Pace, Profile, Scalar, Task
 
 TRIED = 3
 """So many of the best (layer, pooling) by closed-form probe get a head fitted in full."""
+
+
+PACKED_S = 8.0
+"""Seconds to export a transformer and to measure the artefact."""
 
 
 class Frozen(Family):
@@ -35,9 +40,20 @@ class Frozen(Family):
         return body.estimate(catalog.find(candidate.checkpoint), profile, depth=candidate["depth"],
                              max_tokens=candidate["max_tokens"], passes=1.0)  # fmt: skip
 
+    def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
+        checkpoint = catalog.find(candidate.checkpoint)
+        tokens = body.mean_tokens(profile, candidate["max_tokens"])
+        each = body.token_s(checkpoint, body.typical_lengths(profile, candidate["max_tokens"])) * tokens
+        width = checkpoint.width * (3 if profile.paired else 1)
+        scores = max(len(profile.classes), 1)
+        heads_s = len(fold.train) * width * (2e-9 * width * candidate["depth"] + 4e-8 * scores * TRIED)
+        return Pace(fixed_s=PACKED_S + heads_s, row_s=each, answer_s=each, shares=f"features {checkpoint.digest}")
+
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
-    ) -> Transformer:
+    ) -> Transformer | Onnx:
+        if (state / "start").is_dir():
+            return _going_on(Onnx.load(state / "start"), candidate, task, fold, monitor)
         checkpoint = catalog.find(candidate.checkpoint)
         reader = body.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
         network = body.load(checkpoint)
@@ -58,6 +74,17 @@ class Frozen(Family):
             pooling=str(place["pooling"]), tokenizer=reader, head=best.head, joint=False,
             max_tokens=candidate["max_tokens"], source=Path(checkpoint.path), keep_weights=False,
         )  # fmt: skip
+
+
+def _going_on(start: Fitted, candidate: Candidate, task: Task, fold: Fold, monitor: Monitor) -> Onnx:
+    """The features of an earlier model, its head held to what it was."""
+    assert isinstance(start, Onnx)
+    found = calibrate.adapt_head(
+        task, fold, start.features(fold.train), start.features(fold.validation), start=start.head, labels=start.labels,
+        monitor=monitor,
+    )  # fmt: skip
+    return Onnx(candidate, found.decision, graph=start.graph, tokenizer=start.tokenizer, head=found.head,
+                joint=start.joint, max_tokens=start.max_tokens)  # fmt: skip
 
 
 def _at(sides: Sequence[np.ndarray], layer: int, pooling: int) -> np.ndarray:

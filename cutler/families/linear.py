@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
 from cutler import calibrate
-from cutler.models.base import Decision, texts_of
+from cutler.models.base import Decision, Fitted, texts_of
 from cutler.models.heads import Linear, balance, encode, labels_of
 from cutler.models.tfidf import Tfidf, features, vectorizer
 from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Task
@@ -36,12 +36,14 @@ class LinearFamily(Family):
         terms = min(per_row * profile.words.mean * profile.n_train**0.7, _most_terms(profile))
         size = terms * (12 + 2 * max(len(profile.classes), 1)) / 1e6
         rows = profile.n_train * profile.words.mean * (1 if candidate["ngrams"] == "word" else 6)
-        train_s = 1 + rows * (4e-6 + 1e-6 * len(profile.classes))
+        train_s = 3 + rows * (4e-6 + 2e-6 * len(profile.classes))
         return Cost(size_mb=size, memory_mb=150 + 6 * size, latency_ms=0.5 + 0.01 * profile.words.p95, train_s=train_s)
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
     ) -> Tfidf:
+        if (state / "start").is_dir():
+            return _going_on(Tfidf.load(state / "start"), candidate, task, fold, monitor)
         targets = task.targets(fold.train)
         labels = labels_of(targets, task.head)
         decision = Decision(task.head, labels, task.inputs)
@@ -62,6 +64,15 @@ class LinearFamily(Family):
             monitor(step, score)
         assert best is not None
         return Tfidf(best[3], best[1], vectorizers=vectorizers, head=best[2])
+
+
+def _going_on(start: Fitted, candidate: Candidate, task: Task, fold: Fold, monitor: Monitor) -> Tfidf:
+    """The n-grams of an earlier model, its head held to what it was."""
+    assert isinstance(start, Tfidf)
+    x, v = (features(start.vectorizers, rows, task.inputs) for rows in (fold.train, fold.validation))
+    prior = Linear(start.head.weight / start.decision.temperature, start.head.bias / start.decision.temperature)
+    found = calibrate.adapt_head(task, fold, x, v, start=prior, labels=start.labels, monitor=monitor)
+    return Tfidf(candidate, found.decision, vectorizers=start.vectorizers, head=found.head)
 
 
 def _most_terms(profile: Profile) -> float:

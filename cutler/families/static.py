@@ -15,10 +15,10 @@ from sklearn.decomposition import PCA
 
 from cutler import calibrate, catalog
 from cutler.models import body, heads
-from cutler.models.base import Decision, texts_of
+from cutler.models.base import Fitted, texts_of
 from cutler.models.pairs import combine
 from cutler.models.static import Static, average, token_ids
-from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Profile, Task
+from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Task
 
 MOST_READ = 8000
 """Tokens that the checkpoint itself reads, the commonest first; three positions each."""
@@ -41,9 +41,18 @@ class StaticFamily(Family):
         return Cost(size_mb=size, memory_mb=110 + 2 * size, latency_ms=0.1 + 0.002 * profile.words.p95,
                     train_s=3 + read_s + 3e-4 * profile.n_train)  # fmt: skip
 
+    def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
+        checkpoint = catalog.find(candidate.checkpoint)
+        types = min(MOST_READ, 15 * len(fold.train) ** 0.7)
+        read_s = body.token_s(checkpoint, (3,) * 256) * 3 * types
+        scores = max(len(profile.classes), 1)
+        return Pace(fixed_s=4 + read_s + len(fold.train) * (2e-4 + 3e-8 * candidate["width"] * scores))
+
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
     ) -> Static:
+        if (state / "start").is_dir():
+            return _going_on(Static.load(state / "start"), candidate, task, fold, monitor)
         checkpoint = catalog.find(candidate.checkpoint)
         reader = body.tokenizer(checkpoint, max_tokens=checkpoint.max_tokens)
         reader.no_truncation()
@@ -60,6 +69,17 @@ class StaticFamily(Family):
             candidate.having(found.settings), found.decision, tokenizer=reader, vectors=vectors,
             place=np.arange(len(vectors)), head=found.head,
         )  # fmt: skip
+
+
+def _going_on(start: Fitted, candidate: Candidate, task: Task, fold: Fold, monitor: Monitor) -> Static:
+    """The vectors of an earlier model, its head held to what it was."""
+    assert isinstance(start, Static)
+    found = calibrate.adapt_head(
+        task, fold, start.features(fold.train), start.features(fold.validation), start=start.head, labels=start.labels,
+        monitor=monitor,
+    )  # fmt: skip
+    return Static(candidate, found.decision, tokenizer=start.tokenizer, vectors=start.vectors, place=start.place,
+                  head=found.head)  # fmt: skip
 
 
 def _distil(checkpoint: Checkpoint, counts: np.ndarray, width: int, seed: int) -> np.ndarray:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +80,12 @@ def encode(reader: Tokenizer, texts: Texts) -> Encoded:
     )
 
 
+@lru_cache(maxsize=2)
 def load(checkpoint: Checkpoint) -> nn.Module:
-    """The body in float32, without a pooler, ready to predict. Raises CheckpointError where it cannot be read."""
+    """The body in float32, without a pooler, ready to predict; shared by callers, who copy what they change.
+
+    Raises CheckpointError where it cannot be read.
+    """
     transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -361,3 +367,24 @@ def estimate(checkpoint: Checkpoint, profile: Profile, *, depth: int, max_tokens
         size_mb=size, memory_mb=120 + 2.2 * size, latency_ms=0.3 + 0.1 * depth + 1e3 * flop * longest / FLOP_PER_S,
         throughput=FLOP_PER_S / (flop * mean_tokens(profile, max_tokens)), train_s=4 + passes * tokens * flop / FLOP_PER_S,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def token_s(checkpoint: Checkpoint, lengths: tuple[int, ...]) -> float:
+    """Seconds that the whole body takes for one token here, measured on a batch of texts of these lengths."""
+    body = load(checkpoint)
+    rng = np.random.default_rng(0)
+    size = vocabulary_size(checkpoint)
+    ids = [rng.integers(size // 2, size, length, dtype=np.int32) for length in lengths]
+    batch = Encoded(ids, [np.zeros_like(row) for row in ids]).tensors(np.arange(len(ids)))
+    with torch.inference_mode():
+        run(body, batch)
+        began = time.perf_counter()
+        run(body, batch)
+    return (time.perf_counter() - began) / sum(lengths)
+
+
+def typical_lengths(profile: Profile, max_tokens: int) -> tuple[int, ...]:
+    """A batch of texts of about the user's mean length, small enough to be run in a fraction of a second."""
+    length = max(4, round(mean_tokens(profile, max_tokens)))
+    return (length,) * int(np.clip(1024 // length, 2, 32))

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
+from sklearn.linear_model import Ridge
 
 from cutler.types import Head
 
@@ -24,6 +25,9 @@ RIDGE_PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """Penalties as shares of the mean variance of a feature."""
 LOGISTIC_PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 """Penalties on scaled features against the mean loss of a row."""
+
+HELD_PENALTIES = (1.0, 0.1, 1e-2, 1e-3, 1e-4)
+"""Penalties on the distance from an earlier head."""
 
 
 @dataclass(frozen=True)
@@ -150,3 +154,14 @@ def path(
     for penalty in LOGISTIC_PENALTIES:
         start = logistic(features, coded, head, penalty=penalty, weights=weights, start=start)
         yield penalty, start
+
+
+def held(
+    features: Matrix, coded: np.ndarray, head: Head, *, penalty: float, weights: np.ndarray, prior: Linear
+) -> Linear:
+    """A head fitted on these rows and held to `prior`: logistic, or for numbers ridge on what `prior` leaves over."""
+    if head != "number":
+        return logistic(features, coded, head, penalty=penalty, weights=weights, prior=prior)
+    change = Ridge(alpha=penalty * len(coded), solver="lsqr").fit(features, (coded - prior(features))[:, 0], weights)
+    bias = prior.bias + np.float32(change.intercept_)
+    return Linear((prior.weight + change.coef_[:, None]).astype(np.float32), np.atleast_1d(bias).astype(np.float32))

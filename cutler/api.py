@@ -1,0 +1,252 @@
+"""The main job, top to bottom: read, ask, split, describe, search, pick, calibrate, evaluate, check, report, write."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cutler import (
+    __version__, bundle, calibrate, catalog, checks, data, evaluate, measure, profile, registry, report, search, tasks,
+)  # fmt: skip
+from cutler.bundle import Bundle
+from cutler.errors import UsageError
+from cutler.search import planning
+from cutler.search.clock import Clock
+from cutler.search.trials import load as load_trial
+from cutler.types import (
+    Checkpoint, Constraints, Model, Plan, PlanItem, Profile, Record, Row, Splits, Table, Task, Trial,
+)  # fmt: skip
+
+Progress = Callable[[str, float], None]
+
+RESERVE_S = 5.0
+"""Kept for the report, the manifest and the floors' answers to the test rows."""
+KEPT_ROWS = 2000
+
+
+@dataclass
+class Job:
+    """One run of the main job: what was asked for, and how long each stage took."""
+
+    out: Path
+    constraints: Constraints
+    clock: Clock
+    progress: Progress
+    threads: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.progress(name, self.clock.share)
+        began = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+
+
+def fit(
+    source: Any, *, task: str | None = None, columns: Mapping[str, str] | None = None,
+    constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None, seed: int = 0,
+    plan: Path | str | None = None, threads: int | None = None, group: str | None = None, examples: bool = True,
+    weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (), progress: Progress | None = None,
+) -> Bundle:  # fmt: skip
+    """The cheapest model for `source` that is good enough within `constraints`, as a bundle in `out`.
+
+    `source` is a path, "-", a table or a list of mappings; `columns` maps roles (text, text_pair, label, labels,
+    score) to columns. `plan` is a plan.json whose work is repeated step by step. `out` left out means a temporary
+    folder. `progress` is called with what is being done and the share of the budget spent. Raises a `CutlerError`
+    where the data, the limits or an argument cannot be worked with, before training wherever that can be known.
+    """
+    job = _job(out, constraints, threads, progress)
+    given = read_plan(plan) if plan else None
+    seed = given.seed if given else seed
+    with job.stage("read and split"):
+        table = data.read(source)
+        asked = tasks.choose(table, name=task, columns=columns, metric=metric)
+        splits = data.split(table, asked, seed=seed, group=group)
+        facts = profile.describe(splits, asked)
+    with bundle.workplace(job.out) as place:
+        with job.stage("plan"):
+            known = _checkpoints(checkpoints)
+            work = given or planning.make(
+                asked, splits.fold, facts, job.constraints, families=search.families_of(asked, families),
+                checkpoints=known, seed=seed, threads=job.threads, clock=job.clock,
+            )  # fmt: skip
+            search.refuse_impossible(work, job.constraints)
+        return _carry_out(job, table, asked, splits, facts, work, place, fixed=given is not None, examples=examples,
+                          weights=weights)  # fmt: skip
+
+
+def dry_run(
+    source: Any, *, task: str | None = None, columns: Mapping[str, str] | None = None,
+    constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None, seed: int = 0,
+    plan: Path | str | None = None, threads: int | None = None, group: str | None = None, examples: bool = True,
+    weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (), progress: Progress | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What `fit` would do with the same arguments: the task, the profile and the plan; nothing is trained or written."""
+    job = _job(out, constraints, threads, progress)
+    given = read_plan(plan) if plan else None
+    table = data.read(source)
+    asked = tasks.choose(table, name=task, columns=columns, metric=metric)
+    splits = data.split(table, asked, seed=given.seed if given else seed, group=group)
+    facts = profile.describe(splits, asked)
+    work = given or planning.make(
+        asked, splits.fold, facts, job.constraints, families=search.families_of(asked, families),
+        checkpoints=_checkpoints(checkpoints), seed=seed, threads=job.threads, clock=job.clock,
+    )  # fmt: skip
+    return {
+        "task": asked.name, "metric": asked.metric, "columns": asked.columns, "profile": facts.as_json(),
+        "constraints": job.constraints.as_json(), "plan": work.as_json(),
+    }  # fmt: skip
+
+
+def load(path: Path | str) -> Bundle | Bare:
+    """The bundle at `path`; or a checkpoint (a folder, a catalog name, a hub id), which can be fine-tuned only."""
+    if bundle.is_bundle(Path(path)) or (Path(path).exists() and not (Path(path) / "config.json").is_file()):
+        return bundle.read(path)
+    if str(path) in catalog.packaged() or Path(path).exists() or str(path).count("/") == 1:
+        return Bare(catalog.find(str(path)), str(path))
+    return bundle.read(path)
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A pretrained checkpoint that has not seen the user's labels yet."""
+
+    checkpoint: Checkpoint
+    name: str
+
+    def predict(self, rows: Sequence[Row | str]) -> list[Any]:
+        """Always refuses: raises UsageError."""
+        raise UsageError(
+            "a model that was fitted on labelled rows", found=f"the bare checkpoint {self.name!r}",
+            do="call fine_tune(rows) first, or cutler.fit: pretraining alone does not know your labels",
+        )  # fmt: skip
+
+    def fine_tune(self, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Bundle:
+        """A bundle in which this checkpoint is fine-tuned on `source` within `budget`."""
+        return fit(source, constraints=Constraints(budget=budget, tolerance=0.0), out=out, checkpoints=(self.name,),
+                   families=("encoder",))  # fmt: skip
+
+
+def fine_tune(fitted: Bundle, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Bundle:
+    """A new bundle whose model goes on from that of `fitted`, on new rows and the rows the bundle kept."""
+    job = _job(out, Constraints(budget=budget), None, None)
+    asked = fitted.task
+    with job.stage("read and split"):
+        read = data.read(source)
+        fresh = [row for part in read.parts.values() for row in part]
+        rows, _ = data.labelled(fresh, asked, part="train")
+        own = type(asked)(metric=asked.metric)
+        table = Table(read.source, {"train": [*rows, *fitted.kept_rows()]})
+        splits = data.split(table, own)
+        facts = profile.describe(splits, own)
+    with bundle.workplace(job.out) as place:
+        item = _going_on(fitted, own, splits, facts, job, place)
+        work = Plan(0, job.threads, job.constraints.budget_s, (item,))
+        return _carry_out(job, table, asked, splits, facts, work, place, fixed=False, examples=True,
+                          weights=(fitted.folder / "transformers").is_dir())  # fmt: skip
+
+
+def _going_on(fitted: Bundle, task: Task, splits: Splits, facts: Profile, job: Job, place: Path) -> PlanItem:
+    """The one item of a plan that goes on: the bundle's model is laid into the candidate's state folder."""
+    candidate = fitted.model.candidate
+    start = place / candidate.key / "start"
+    shutil.copytree(fitted.folder / "model", start)
+    if (fitted.folder / "transformers").is_dir():
+        shutil.copytree(fitted.folder / "transformers", start / "transformers")
+    family = registry.family(candidate.family)
+    if not family.trained_in_steps:
+        return PlanItem(candidate, len(splits.train), (1,), family.pace(candidate, task, splits.fold, facts).fixed_s)
+    return planning.lone(candidate, family.pace(candidate, task, splits.fold, facts), splits.fold, job.clock)
+
+
+def _carry_out(
+    job: Job, table: Table, asked: Task, splits: Splits, facts: Profile, work: Plan, place: Path, *, fixed: bool,
+    examples: bool, weights: bool,
+) -> Bundle:  # fmt: skip
+    """From a plan to a bundle: search, pick, calibrate, evaluate, check, report, write."""
+    found = search.run(asked, splits.fold, facts, job.constraints, plan=work, fixed=fixed, folder=place,
+                       clock=job.clock, progress=job.progress)  # fmt: skip
+    job.seconds |= found.seconds
+    picked = search.picked(asked, splits.fold, found, job.constraints)
+    with job.stage("calibrate and evaluate"):
+        model = load_trial(picked.trial)
+        calibration = calibrate.fit(model, asked, splits.fold)
+        model.save(Path(picked.trial.folder) / "model")
+        evidence = evaluate.on_test(model, asked, splits.test, floors=_floors(found.trials), examples=examples,
+                                    seed=found.plan.seed)  # fmt: skip
+    record = Record(
+        task=asked.name, columns=asked.columns, metric=asked.metric, source=table.source, profile=facts,
+        constraints=job.constraints, plan=found.plan, trials=found.trials, pick=picked, seconds=dict(job.seconds),
+        calibration=calibration, checkpoints=_used(found.trials), machine={**measure.machine(), "threads": job.threads},
+        version=__version__,
+    )  # fmt: skip
+    files = report.render(record, evidence, checks.run(record, evidence), bundle=job.out.name)
+    files["plan.json"] = json.dumps(found.plan.as_json(), indent=1, ensure_ascii=False)
+    if examples:
+        files[bundle.ROWS] = _sample(splits, found.plan.seed)
+    return bundle.write(job.out, task=asked, model=Path(picked.trial.folder) / "model", files=files, weights=weights)
+
+
+def read_plan(path: Path | str) -> Plan:
+    """The plan of a plan.json. Raises UsageError where it cannot be read as one."""
+    try:
+        return Plan.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            "a plan.json that cutler fit wrote", found=f"{path}: {type(error).__name__} {error}",
+            do="take the plan.json of a bundle",
+        ) from error  # fmt: skip
+
+
+def _job(
+    out: Path | str | None, constraints: Constraints | None, threads: int | None, progress: Progress | None
+) -> Job:
+    asked = constraints or Constraints()
+    count = threads if threads is not None else os.cpu_count() or 1
+    if not 1 <= count <= 4096:
+        raise UsageError("threads from 1 up", found=str(count), do="leave it out to use all processors")
+    os.environ["CUTLER_THREADS"] = str(count)
+    place = bundle.prepare(Path(out) if out else Path(tempfile.mkdtemp(prefix="cutler-")) / "model.cutler")
+    return Job(place, asked, Clock(asked.budget_s, min(RESERVE_S, asked.budget_s / 4)), progress or _silent, count)
+
+
+def _silent(stage: str, share: float) -> None:
+    """Progress that nobody watches."""
+
+
+def _checkpoints(names: Sequence[str]) -> tuple[str, ...]:
+    """The checkpoints to start from: those named, which must be there, or all that packages here ship."""
+    if names:
+        return tuple(name for name in names if catalog.find(name))
+    return tuple(found.name for found in catalog.present())
+
+
+def _used(trials: Sequence[Trial]) -> tuple[Checkpoint, ...]:
+    names = dict.fromkeys(trial.candidate.checkpoint for trial in trials if trial.candidate.checkpoint)
+    return tuple(replace(catalog.find(name), name=name) for name in names)
+
+
+def _floors(trials: Sequence[Trial]) -> dict[str, Model]:
+    """The majority answer and the best linear model, by trial name."""
+    complete = [t for t in trials if t.folder]
+    majority = [t for t in complete if t.candidate.family == "majority"]
+    linear = sorted((t for t in complete if t.candidate.family == "linear"), key=lambda t: -t.score)
+    return {t.candidate.name: load_trial(t) for t in [*majority[:1], *linear[:1]]}
+
+
+def _sample(splits: Splits, seed: int) -> str:
+    """Training rows for rehearsal, drawn by the seed, as JSON Lines."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(splits.train))[:KEPT_ROWS])
+    return "".join(json.dumps(splits.train[i], ensure_ascii=False) + "\n" for i in chosen)
+

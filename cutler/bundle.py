@@ -1,0 +1,239 @@
+"""A model, its card and a manifest with digests, in one folder that is written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cutler import __version__, data, evaluate, models, registry
+from cutler.errors import BundleError, CutlerError, OutputError
+from cutler.models.base import Fitted
+from cutler.types import Answer, Row, Task, rows_of, without_nan
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+ROWS = "rows.jsonl"
+"""A sample of the training rows, which `fine_tune` rehearses; not there under --no-examples."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A fitted model as it lies on disk, ready to answer."""
+
+    folder: Path
+    task: Task
+    model: Fitted
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.model.labels
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """What card.json holds."""
+        found: dict[str, Any] = json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
+        return found
+
+    def predict(self, rows: Sequence[Row | str]) -> list[Answer]:
+        """One answer each, in order; rows are texts, or mappings keyed by role or by the training file's columns."""
+        return self.model.predict(self._keyed(rows))
+
+    def scores(self, rows: Sequence[Row | str]) -> np.ndarray:
+        """(rows, labels) raw scores."""
+        return self.model.scores(self._keyed(rows))
+
+    def probabilities(self, rows: Sequence[Row | str]) -> np.ndarray:
+        """(rows, labels) calibrated probabilities, in the order of `labels`; NaN for numbers."""
+        return self.model.decision.probabilities(self.scores(rows))
+
+    def evaluate(self, source: Any, *, seed: int = 0) -> dict[str, Any]:
+        """The metrics of labelled rows: {"metrics": {name: {value, low, high}}, "rows": count, "set_aside": count}."""
+        found = [row for part in data.read(source).parts.values() for row in part]
+        rows, aside = data.labelled(found, self.task, part="data")
+        measured = evaluate.on_rows(self.model, self.task, rows, seed)
+        values = {name: asdict(interval) for name, interval in measured.items()}
+        return {"metrics": without_nan(values), "rows": len(rows), "set_aside": len(aside)}
+
+    def kept_rows(self) -> list[Row]:
+        """The sample of training rows, keyed by role; empty where none was kept."""
+        file = self.folder / ROWS
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+
+    def fine_tune(self, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Bundle:
+        """A new bundle, in which this model has gone on learning from `source`, with the kept rows beside it."""
+        from cutler import api
+
+        return api.fine_tune(self, source, out=out, budget=budget)
+
+    def _keyed(self, rows: Sequence[Row | str]) -> list[Row]:
+        renamed = {column: role for role, column in self.task.columns.items() if column != role}
+        if not renamed:
+            return rows_of(rows, self.task.inputs)
+        keyed = [
+            {renamed.get(column, column): cell for column, cell in row.items()} if isinstance(row, Mapping) else row
+            for row in rows
+        ]
+        return rows_of(keyed, self.task.inputs)
+
+
+def read(folder: Path | str) -> Bundle:
+    """The bundle in `folder`, each file compared with its digest.
+
+    Raises BundleError where it is none, where a file is missing, added or changed, or its format is not known here.
+    """
+    folder = Path(folder)
+    manifest = _manifest(folder)
+    _refuse_changed(folder, manifest["files"])
+    task = registry.task(manifest["task"])(manifest["columns"], metric=manifest["metric"])
+    try:
+        return Bundle(folder, task, models.load(folder / "model"))
+    except CutlerError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BundleError(
+            f"a model that can be read in {folder / 'model'}", found=f"{type(error).__name__}: {error}",
+            do="copy the bundle again, or fit again",
+        ) from error  # fmt: skip
+
+
+def is_bundle(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def write(out: Path, *, task: Task, model: Path, files: Mapping[str, str], weights: bool) -> Bundle:
+    """Put a bundle together beside `out`, then rename it there; an older bundle at that place is replaced.
+
+    `model` is the folder that the model was saved into, `files` name -> text. Raises OutputError where the place
+    cannot be written or the disk is full.
+    """
+    try:
+        staged = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        try:
+            shutil.copytree(model, staged / "model", ignore=shutil.ignore_patterns("transformers"))
+            if weights and (model / "transformers").is_dir():
+                shutil.copytree(model / "transformers", staged / "transformers")
+            for name, text in files.items():
+                (staged / name).write_text(text, encoding="utf-8")
+            _seal(staged, task)
+            _put(staged, out)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    return read(out)
+
+
+def prepare(out: Path) -> Path:
+    """`out` as an absolute path, refused before anything is spent where a bundle cannot be written there.
+
+    Raises OutputError where the parent is missing or cannot be written, or something else stands at that place.
+    """
+    out = out.expanduser().absolute()
+    if out.exists() and not (out.is_dir() and (is_bundle(out) or not any(out.iterdir()))):
+        what = "a folder that is no bundle" if out.is_dir() else "a file"
+        raise OutputError(f"a free place or an older bundle at {out}", found=what, do="name another place with --out")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    return out
+
+
+@contextmanager
+def workplace(out: Path) -> Iterator[Path]:
+    """A folder beside `out` for what a search leaves on the way; removed at the end."""
+    place = Path(tempfile.mkdtemp(prefix=f".{out.name}.work-", dir=out.parent))
+    try:
+        yield place
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _unwritable(out: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"a place to write {out.name} to in {out.parent}", found=f"{error.strerror or error}",
+        do="free some space there, change its permissions, or name another place with --out",
+    )  # fmt: skip
+
+
+def _seal(folder: Path, task: Task) -> None:
+    files = {str(path.relative_to(folder).as_posix()): _digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    manifest = {
+        "format": FORMAT, "version": __version__, "task": task.name, "columns": task.columns, "metric": task.metric,
+        "files": files,
+    }  # fmt: skip
+    manifest["digest"] = _own_digest(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _put(staged: Path, out: Path) -> None:
+    os.chmod(staged, 0o755)
+    if not out.exists():
+        staged.rename(out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
+    out.rename(old / out.name)
+    staged.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    file = folder / MANIFEST
+    if not file.is_file():
+        there = "no such folder" if not folder.is_dir() else "a folder without manifest.json"
+        raise BundleError(f"a bundle that cutler fit wrote at {folder}", found=there, do="check the path")
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        whole = manifest["digest"] == _own_digest(manifest)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise _changed(folder, f"a manifest that cannot be read ({error})") from error
+    if not whole:
+        raise _changed(folder, "a manifest that differs from its own digest")
+    if manifest["format"] > FORMAT:
+        raise BundleError(
+            f"a bundle of format {FORMAT} or older", found=f"format {manifest['format']}, of cutler {manifest['version']}",
+            do="install that version of cutler or a newer one",
+        )  # fmt: skip
+    return dict(manifest)
+
+
+def _refuse_changed(folder: Path, files: Mapping[str, str]) -> None:
+    there = {str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+    odd = sorted(there ^ set(files))
+    if odd:
+        raise _changed(folder, f"{odd[0]} {'added' if odd[0] in there else 'missing'}")
+    for name, digest in files.items():
+        if _digest(folder / name) != digest:
+            raise _changed(folder, f"{name} changed")
+
+
+def _changed(folder: Path, what: str) -> BundleError:
+    return BundleError(
+        f"the bundle {folder} as it was written", found=what, do="copy it again from where it was made, or fit again"
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _own_digest(manifest: Mapping[str, Any]) -> str:
+    plain = {name: value for name, value in manifest.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+

@@ -1,0 +1,53 @@
+"""Run as a process of its own: load a model, predict, and print as JSON what that took."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from cutler import models
+
+WARM = 10
+LEAST, MOST_S = 40, 1.5
+"""At least so many single texts are timed, then as many more as fit into the seconds."""
+
+
+def main(folder: str, rows_file: str) -> None:
+    """Latency of one text (p50 and p95, ms), texts per second in one call, peak memory (MB)."""
+    rows = json.loads(Path(rows_file).read_text(encoding="utf-8"))
+    began = time.perf_counter()
+    model = models.load(Path(folder))
+    load_s = time.perf_counter() - began
+    for row in rows[:WARM]:
+        model.predict([row])
+    single: list[float] = []
+    while len(single) < LEAST or (sum(single) < MOST_S and len(single) < len(rows)):
+        began = time.perf_counter()
+        model.predict([rows[len(single) % len(rows)]])
+        single.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    model.predict(rows)
+    batch_s = time.perf_counter() - began
+    p50, p95 = np.percentile(single, [50, 95]) * 1e3
+    told = {"latency_p50_ms": p50, "latency_ms": p95, "throughput": len(rows) / batch_s, "load_s": load_s,
+            "memory_mb": _peak_mb()}  # fmt: skip
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+def _peak_mb() -> float:
+    """The peak resident memory of this process alone; Linux's getrusage would count that of its parent."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        (peak,) = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        return int(peak) * 1024 / 1e6
+    memory = psutil.Process().memory_info()
+    return float(getattr(memory, "peak_wset", memory.rss)) / 1e6
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,32 @@
+"""How much of the budget is left, what must stay unspent included."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Clock:
+    """Counts from when it was made; `reserve_s` is kept for evaluating, reporting and writing."""
+
+    budget_s: float
+    reserve_s: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent_s(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that the search may still spend."""
+        return self.budget_s - self.reserve_s - self.spent_s
+
+    @property
+    def share(self) -> float:
+        """How much of the budget is spent, 0 to 1."""
+        return min(1.0, self.spent_s / self.budget_s)
+
+    def allows(self, seconds: float) -> bool:
+        return seconds <= self.left_s

@@ -1,0 +1,110 @@
+"""Successive halving over what trains in steps: all on the first rung, the best on the next, going on from its state."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from cutler.errors import Stopped
+from cutler.search.planning import survivors
+from cutler.search.trials import Bench
+from cutler.types import Model, PlanItem, Trial
+
+log = logging.getLogger(__name__)
+
+LEAST_STEPS = 20
+
+
+@dataclass
+class Climber:
+    """A candidate on its way up: the model of its last rung, its score there, the steps it took."""
+
+    item: PlanItem
+    model: Model | None = None
+    score: float = float("-inf")
+    step: int = 0
+
+
+def climb(
+    items: Sequence[PlanItem], bench: Bench, *, fixed: bool, progress: Callable[[str, float], None]
+) -> tuple[list[Trial], list[PlanItem]]:
+    """The trials of all items, and the items as they were carried out."""
+    alive = [Climber(item) for item in items]
+    trials: list[Trial] = []
+    done: list[PlanItem] = []
+    for rung in range(len(items[0].until) if items else 0):
+        for climber in list(alive):
+            progress(f"training {climber.item.candidate.name}", bench.clock.share)
+            ended = _rise(climber, rung, bench, fixed=fixed)
+            if ended is not None:
+                alive.remove(climber)
+                trials.append(ended)
+                done.append(climber.item)
+        alive.sort(key=lambda climber: -climber.score)
+        last = rung + 1 == len(items[0].until)
+        keep = len(alive) if last else survivors(len(items), rung)
+        for loser in alive[keep:]:
+            best = alive[0]
+            reason = f"{best.item.candidate.name} scored {best.score:.4f} on the same rung, this {loser.score:.4f}"
+            trials.append(bench.stopped(loser.item, reason, score=loser.score, step=loser.step))
+            done.append(replace(loser.item, until=loser.item.until[: rung + 1]))
+        alive = alive[:keep]
+    for winner in alive:
+        trials.append(_finished(winner, bench))
+        done.append(winner.item)
+    return trials, done
+
+
+def _rise(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Trial | None:
+    """Train one candidate to the end of a rung; its trial, where that ended it."""
+    until = climber.item.until[rung]
+    if not fixed:
+        until = _affordable(climber, until, bench)
+        if until < LEAST_STEPS or until <= climber.step:
+            if climber.model is not None:
+                return None  # it stays as the last rung left it
+            return bench.out_of_time(climber.item)
+    rest = [step for step in climber.item.until[rung + 1 :] if step > until]
+    climber.item = replace(climber.item, until=(*climber.item.until[:rung], until, *rest))
+    watch = Watch(bench, fixed=fixed)
+    try:
+        with bench.timed(climber.item):
+            climber.model = bench.fit(climber.item, until, watch)
+    except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
+        return bench.failed(climber.item, error)
+    climber.score, climber.step = watch.best, watch.step
+    return None
+
+
+def _affordable(climber: Climber, until: int, bench: Bench) -> int:
+    """`until`, or as far as time allows at the speed seen so far."""
+    item, spent = climber.item, bench.spent.get(climber.item.candidate, 0.0)
+    per_step = spent / climber.step if climber.step else item.seconds / item.until[-1]
+    again = 0.4 * climber.step
+    most = int(climber.step - again + bench.clock.left_s * 0.95 / max(per_step, 1e-6))
+    if most < until:
+        log.info("%s: %d steps planned, %d are affordable", item.candidate.name, until, most)
+    return min(until, most)
+
+
+def _finished(climber: Climber, bench: Bench) -> Trial:
+    assert climber.model is not None
+    try:
+        with bench.timed(climber.item):
+            return bench.finish(climber.item, climber.model, step=climber.step)
+    except Exception as error:  # as above
+        return bench.failed(climber.item, error)
+
+
+class Watch:
+    """A monitor that keeps the best score, and ends a run that overstays what the clock has left."""
+
+    def __init__(self, bench: Bench, *, fixed: bool) -> None:
+        self.clock, self.fixed = bench.clock, fixed
+        self.best, self.step = float("-inf"), 0
+
+    def __call__(self, step: int, score: float) -> None:
+        self.best, self.step = max(self.best, score), step
+        if not self.fixed and self.clock.left_s < -0.04 * self.clock.budget_s:
+            raise Stopped("the budget is spent")

@@ -1,0 +1,89 @@
+"""The cheapest that is good enough: expected loss by paired bootstrap against a tolerance, or a target reached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from cutler import metrics
+from cutler.errors import ConstraintError
+from cutler.models.base import Decision
+from cutler.types import Constraints, Pick, Row, Task, Trial
+
+
+def pick(
+    task: Task, validation: Sequence[Row], trials: Sequence[Trial], constraints: Constraints, *, seed: int
+) -> Pick:
+    """The cheapest trial whose expected loss against the best is within `tolerance`, or that reaches `target`.
+
+    Raises ConstraintError where no complete trial keeps the limits and floors.
+    """
+    targets = task.targets(validation)
+    able = [t for t in trials if t.status == "complete" and not _under_floors(task, targets, t, constraints)]
+    if not able:
+        raise _nothing_fits(task, targets, trials, constraints)
+    best = max(able, key=lambda trial: trial.score)
+    weights = metrics.bootstrap_weights(len(validation), seed=seed)
+    drawn = {t.folder: task.resampled(targets, answers_of(t), weights) for t in able}
+    losses = {t.folder: 100 * metrics.paired_loss(drawn[best.folder], drawn[t.folder]) for t in able}
+    by_price = sorted(able, key=lambda trial: trial.cost.price)
+    if constraints.target is not None:
+        return _by_target(task, by_price, best, losses, constraints.target)
+    chosen = next((t for t in by_price if losses[t.folder] <= constraints.tolerance), best)
+    return Pick(chosen, best.candidate.name, losses[chosen.folder], _why(task, chosen, best, losses, constraints))
+
+
+def answers_of(trial: Trial) -> list[object]:
+    """What the trial's model answered on validation, from its stored scores."""
+    folder = Path(trial.folder)
+    described = json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))
+    scores = load_file(folder / "validation.safetensors")["scores"]
+    return [answer.value for answer in Decision.from_json(described["decision"]).answers(scores)]
+
+
+def _by_target(task: Task, by_price: Sequence[Trial], best: Trial, losses: dict[str, float], target: float) -> Pick:
+    reaching = [trial for trial in by_price if trial.score >= target]
+    if reaching:
+        why = f"the cheapest whose {task.metric} on validation reaches the target of {target:g} (it has {reaching[0].score:.4f})"
+        return Pick(reaching[0], best.candidate.name, losses[reaching[0].folder], why)
+    why = f"no candidate reached the target of {target:g} in {task.metric}; this comes nearest with {best.score:.4f}"
+    return Pick(best, best.candidate.name, 0.0, why)
+
+
+def _why(task: Task, chosen: Trial, best: Trial, losses: dict[str, float], constraints: Constraints) -> str:
+    if chosen is best:
+        return f"it has the best {task.metric} on validation, and nothing cheaper comes within {constraints.tolerance:g} points"
+    times = best.cost.price / chosen.cost.price
+    return (
+        f"it is {times:.1f} times cheaper (latency and size) than {best.candidate.name}, the best on validation, and its "
+        f"expected loss against that is {losses[chosen.folder]:.2f} points, within the {constraints.tolerance:g} allowed"
+    )
+
+
+def _under_floors(task: Task, targets: Sequence[object], trial: Trial, constraints: Constraints) -> list[str]:
+    """A sentence for each floor that the trial misses on validation."""
+    if not constraints.floors:
+        return []
+    answers, once = answers_of(trial), np.ones((1, len(targets)))
+    reached = {name: float(task.resampled(targets, answers, once, metric=name)[0]) for name in constraints.floors}
+    return [
+        f"{name} {reached[name]:.4f} is under {least:g}" for name, least in constraints.floors.items()
+        if not reached[name] >= least
+    ]  # fmt: skip
+
+
+def _nothing_fits(
+    task: Task, targets: Sequence[object], trials: Sequence[Trial], constraints: Constraints
+) -> ConstraintError:
+    seen = [
+        f"{t.candidate.name}: " + ("; ".join(_under_floors(task, targets, t, constraints)) if t.status == "complete" else t.reason)
+        for t in trials if t.status in ("complete", "infeasible", "failed")
+    ]  # fmt: skip
+    return ConstraintError(
+        "at least one trial within the limits", found="; ".join(seen[:4]) or "no trial that came to its end",
+        do="loosen the limit, or give more budget",
+    )

@@ -1,0 +1,127 @@
+"""One candidate at a time: fit it, save what would ship, judge that on validation, measure what it costs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from cutler import measure, models, registry
+from cutler.models.base import Fitted
+from cutler.search.clock import Clock
+from cutler.types import Candidate, Constraints, Cost, Fold, Model, Monitor, PlanItem, Profile, Task, Trial
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Bench:
+    """What every trial of a run shares. `spent` are the seconds of fitting by candidate, `seconds` of all by family."""
+
+    task: Task
+    fold: Fold
+    profile: Profile
+    constraints: Constraints
+    folder: Path
+    clock: Clock
+    seed: int
+    threads: int
+    spent: dict[Candidate, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, item: PlanItem) -> Iterator[None]:
+        """Counts what is done for a candidate, measuring included, to its family."""
+        began, family = time.monotonic(), item.candidate.family
+        try:
+            yield
+        finally:
+            self.seconds[family] = self.seconds.get(family, 0.0) + time.monotonic() - began
+
+    def in_steps(self, item: PlanItem) -> bool:
+        return registry.family(item.candidate.family).trained_in_steps
+
+    def state(self, candidate: Candidate) -> Path:
+        return self.folder / candidate.key
+
+    def cut(self, rows: int) -> Fold:
+        """The fold with so many of its training rows, drawn by the seed."""
+        if rows >= len(self.fold.train):
+            return self.fold
+        chosen = np.sort(np.random.default_rng(self.seed).permutation(len(self.fold.train))[:rows])
+        return replace(self.fold, train=[self.fold.train[i] for i in chosen])
+
+    def fit(self, item: PlanItem, until: int, monitor: Monitor) -> Model:
+        began = time.monotonic()
+        try:
+            return registry.family(item.candidate.family).fit(
+                item.candidate, self.task, self.cut(item.rows), state=self.state(item.candidate), until=until,
+                monitor=monitor, seed=self.seed,
+            )  # fmt: skip
+        finally:
+            took = time.monotonic() - began
+            self.spent[item.candidate] = self.spent.get(item.candidate, 0.0) + took
+
+    def complete(self, item: PlanItem) -> Trial:
+        """Fit, save, judge and measure; an error ends the trial, not the search, and is kept as its reason."""
+        try:
+            with self.timed(item):
+                return self.finish(item, self.fit(item, item.until[-1], _unwatched), step=item.until[-1])
+        except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
+            return self.failed(item, error)
+
+    def finish(self, item: PlanItem, model: Model, *, step: int) -> Trial:
+        """What ships is saved, read back, judged on validation and measured."""
+        folder = self.state(item.candidate) / "model"
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save(folder)
+        shipped = models.load(folder)
+        scores = shipped.scores(self.fold.validation)
+        save_file({"scores": np.ascontiguousarray(scores)}, folder.parent / "validation.safetensors")
+        values = [answer.value for answer in shipped.decision.answers(scores)]
+        targets = self.task.targets(self.fold.validation)
+        cost = measure.cost(folder, self.fold.validation, inputs=self.task.inputs, seed=self.seed,
+                            train_s=self.spent[item.candidate], threads=self.threads)  # fmt: skip
+        broken = self.constraints.broken_by(cost)
+        rows = f"fitted on {item.rows} of {len(self.fold.train)} rows" if item.rows < len(self.fold.train) else ""
+        return Trial(
+            shipped.candidate, "infeasible" if broken else "complete", score=self.task.score(targets, values),
+            metrics=self.task.measure(targets, values), cost=cost, estimate=self.estimate(item), step=step,
+            reason="; ".join([*broken, *([rows] if rows else [])]), folder=str(folder.parent),
+        )  # fmt: skip
+
+    def estimate(self, item: PlanItem) -> Cost:
+        """The cost foreseen, with the plan's own seconds as the time to train."""
+        family = registry.family(item.candidate.family)
+        return replace(family.estimate(item.candidate, self.profile), train_s=item.seconds)
+
+    def stopped(self, item: PlanItem, reason: str, *, score: float = float("nan"), step: int = 0) -> Trial:
+        cost = replace(Trial(item.candidate, "stopped").cost, train_s=self.spent.get(item.candidate, float("nan")))
+        return Trial(item.candidate, "stopped", score=score, reason=reason, step=step, cost=cost,
+                     estimate=self.estimate(item))  # fmt: skip
+
+    def infeasible(self, candidate: Candidate, why: str) -> Trial:
+        estimate = registry.family(candidate.family).estimate(candidate, self.profile)
+        return Trial(candidate, "infeasible", reason=why, estimate=estimate)
+
+    def out_of_time(self, item: PlanItem) -> Trial:
+        return self.stopped(item, f"not started: it needs about {item.seconds:.0f} s, and {self.clock.left_s:.0f} s are left")
+
+    def failed(self, item: PlanItem, error: Exception) -> Trial:
+        log.warning("%s failed", item.candidate.name, exc_info=error)
+        return replace(self.stopped(item, f"{type(error).__name__}: {error}"), status="failed")
+
+
+def load(trial: Trial) -> Fitted:
+    """The model that a complete trial would ship."""
+    return models.load(Path(trial.folder) / "model")
+
+
+def _unwatched(step: int, score: float) -> None:
+    """A monitor that lets everything run to its end."""
