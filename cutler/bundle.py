@@ -65,6 +65,11 @@ class Bundle:
         values = {name: asdict(interval) for name, interval in measured.items()}
         return {"metrics": without_nan(values), "rows": len(rows), "set_aside": len(aside)}
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether a sample of the training rows lies in the bundle."""
+        return (self.folder / ROWS).is_file()
+
     def kept_rows(self) -> list[Row]:
         """The sample of training rows, keyed by role; empty where none was kept."""
         file = self.folder / ROWS
@@ -172,10 +177,10 @@ def _unwritable(out: Path, error: OSError) -> OutputError:
 
 
 def _seal(folder: Path, task: Task) -> None:
-    files = {str(path.relative_to(folder).as_posix()): _digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "format": FORMAT, "version": __version__, "task": task.name, "columns": task.columns, "metric": task.metric,
-        "files": files,
+        "files": {path.relative_to(folder).as_posix(): _digest(path) for path in found},
     }  # fmt: skip
     manifest["digest"] = _own_digest(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -206,7 +211,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise _changed(folder, "a manifest that differs from its own digest")
     if manifest["format"] > FORMAT:
         raise BundleError(
-            f"a bundle of format {FORMAT} or older", found=f"format {manifest['format']}, of cutler {manifest['version']}",
+            f"a bundle of format {FORMAT} or older",
+            found=f"format {manifest['format']}, of cutler {manifest['version']}",
             do="install that version of cutler or a newer one",
         )  # fmt: skip
     return dict(manifest)

@@ -143,7 +143,7 @@ def _crossed(
 
 
 def _subset(items: Sequence[Any], mask: np.ndarray) -> list[Any]:
-    return [items[i] for i in np.flatnonzero(mask)]
+    return [items[i] for i in np.flatnonzero(mask).tolist()]
 
 
 def _shared(task: Task, decision: Decision, scores: np.ndarray, targets: Sequence[Any]) -> tuple[float, ...]:
@@ -158,7 +158,7 @@ def _shared(task: Task, decision: Decision, scores: np.ndarray, targets: Sequenc
 
 
 def _own(decision: Decision, scores: np.ndarray, targets: Sequence[Any]) -> tuple[float, ...]:
-    """A threshold a label, where its F1 is best; labels without a positive row are answered above their highest score."""
+    """A threshold a label, where its F1 is best; a label without a positive row is answered above its highest score."""
     coded = encode(targets, decision.head, decision.labels)
     return tuple(_best_f1(scores[:, i], coded[:, i]) for i in range(len(decision.labels)))
 

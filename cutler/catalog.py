@@ -106,8 +106,9 @@ def _from_hub(name: str) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ModuleNotFoundError as error:
         raise MissingPackage(
-            "the package huggingface_hub to read a hub id", found="it is not installed", do="pip install 'cutler[train]'"
-        ) from error
+            "the package huggingface_hub to read a hub id", found="it is not installed",
+            do="pip install 'cutler[train]'",
+        ) from error  # fmt: skip
     try:
         wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
         return Path(snapshot_download(name, allow_patterns=wanted))

@@ -45,8 +45,8 @@ def cost(folder: Path, rows: Sequence[Row], *, inputs: Sequence[str], train_s: f
         )  # fmt: skip
     if done.returncode:
         raise BundleError(
-            f"a model that runs in {folder}", found=done.stderr.strip().splitlines()[-1] if done.stderr else "no output",
-            do="look at the log of the trial",
+            f"a model that runs in {folder}", do="look at the log of the trial",
+            found=done.stderr.strip().splitlines()[-1] if done.stderr else "no output",
         )  # fmt: skip
     told = json.loads(done.stdout.splitlines()[-1])
     return Cost(

@@ -36,7 +36,8 @@ def tasks() -> list[type[Task]]:
 
 def family(name: str) -> Family:
     """The family of that name. Raises UsageError with the nearest known name."""
-    return _part("families", name, Family)()
+    found: Family = _part("families", name, Family)()
+    return found
 
 
 def families() -> list[Family]:
@@ -45,7 +46,8 @@ def families() -> list[Family]:
 
 def compressor(name: str) -> Compressor:
     """The compression method of that name. Raises UsageError with the nearest known name."""
-    return _part("compress", name, Compressor)()
+    found: Compressor = _part("compress", name, Compressor)()
+    return found
 
 
 @cache

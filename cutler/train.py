@@ -62,8 +62,8 @@ class Progress:
 
 
 def run(
-    network: nn.Module, examples: Examples, *, recipe: Recipe, groups: list[list[nn.Parameter]], until: int, state: Path,
-    evaluate: Callable[[], float], every: int, monitor: Monitor, seed: int,
+    network: nn.Module, examples: Examples, *, recipe: Recipe, groups: list[list[nn.Parameter]], until: int,
+    state: Path, evaluate: Callable[[], float], every: int, monitor: Monitor, seed: int,
 ) -> Progress:  # fmt: skip
     """Train `network` to step `until` and leave in it the weights that validation liked best.
 
@@ -130,7 +130,7 @@ def _step(
         optimizer.zero_grad(set_to_none=True)
         try:
             for part in np.array_split(places, parts):
-                (examples.loss(part) * (len(part) / len(places))).backward()
+                (examples.loss(part) * (len(part) / len(places))).backward()  # type: ignore[no-untyped-call]
             break
         except RuntimeError as error:
             if "memory" not in str(error).lower() or parts >= len(places):

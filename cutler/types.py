@@ -132,7 +132,8 @@ class Profile:
     target_std: float = NAN
 
     def as_json(self) -> dict[str, Any]:
-        return without_nan(asdict(self))
+        plain: dict[str, Any] = without_nan(asdict(self))
+        return plain
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ class Cost:
         return math.sqrt(max(self.latency_ms, 1e-3) * max(self.size_mb, 1e-3))
 
     def as_json(self) -> dict[str, Any]:
-        return without_nan(asdict(self))
+        plain: dict[str, Any] = without_nan(asdict(self))
+        return plain
 
 
 _DURATION = re.compile(r"\s*(?:(\d+(?:\.\d+)?)h)?\s*(?:(\d+(?:\.\d+)?)m)?\s*(?:(\d+(?:\.\d+)?)s?)?\s*")
@@ -246,7 +248,7 @@ class Candidate:
         return dict(self.params).get(param, default)
 
     def having(self, params: Mapping[str, Scalar]) -> Candidate:
-        """This candidate with some parameters changed or added."""
+        """The same candidate with some parameters changed or added."""
         return replace(self, params={**dict(self.params), **params})
 
     @property
@@ -296,8 +298,9 @@ class Trial:
     folder: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        plain = {"name": self.candidate.name, **asdict(self), "candidate": self.candidate.as_json()}
-        return without_nan(plain)
+        named = {"name": self.candidate.name, **asdict(self), "candidate": self.candidate.as_json()}
+        plain: dict[str, Any] = without_nan(named)
+        return plain
 
 
 @dataclass(frozen=True)
@@ -572,7 +575,8 @@ class Evidence:
     truncated: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        return without_nan(asdict(self))
+        plain: dict[str, Any] = without_nan(asdict(self))
+        return plain
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from cutler.models.base import Decision, Fitted, texts_of
 from cutler.models.network import Transformer
 from cutler.models.onnx import Onnx
 from cutler.models.pairs import combine
-from cutler.types import Candidate, Cost, Family, Fold, Monitor, Pace, Profile, Scalar, Task
+from cutler.types import Candidate, Cost, Family, Fold, Monitor, Pace, Profile, Task
 
 TRIED = 3
 """So many of the best (layer, pooling) by closed-form probe get a head fitted in full."""
@@ -63,15 +64,15 @@ class Frozen(Family):
             for rows in (fold.train, fold.validation)
         )  # fmt: skip
         best: calibrate.FittedHead | None = None
-        place: dict[str, Scalar] = {}
+        place: dict[str, Any] = {}
         for layer, pooling in _ranked(x, v, candidate["depth"], task, fold)[:TRIED]:
             found = calibrate.fit_head(task, fold, _at(x, layer, pooling), _at(v, layer, pooling), monitor)
             if best is None or found.score > best.score:
                 best, place = found, {"layer": layer, "pooling": body.POOLINGS[pooling]}
         assert best is not None
         return Transformer(
-            candidate.having({**best.settings, **place}), best.decision, body=body.lower(network, int(place["layer"])),
-            pooling=str(place["pooling"]), tokenizer=reader, head=best.head, joint=False,
+            candidate.having({**best.settings, **place}), best.decision, body=body.lower(network, place["layer"]),
+            pooling=place["pooling"], tokenizer=reader, head=best.head, joint=False,
             max_tokens=candidate["max_tokens"], source=Path(checkpoint.path), keep_weights=False,
         )  # fmt: skip
 

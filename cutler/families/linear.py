@@ -79,7 +79,9 @@ def _most_terms(profile: Profile) -> float:
     return MAX_WEIGHTS / max(len(profile.classes), 1)
 
 
-def _heads(x: sp.csr_matrix, coded: np.ndarray, task: Task, seed: int) -> Iterator[tuple[dict[str, float | bool], Linear]]:
+def _heads(
+    x: sp.csr_matrix, coded: np.ndarray, task: Task, seed: int
+) -> Iterator[tuple[dict[str, float | bool], Linear]]:
     """Heads over the regularisation, then over class weighting where classes are uneven."""
     if task.head == "number":
         centre = float(coded.mean())

@@ -58,7 +58,7 @@ class StaticFamily(Family):
         reader.no_truncation()
         ids = [token_ids(reader, side) for side in texts_of(fold.train, task.inputs)]
         counts = np.bincount(np.concatenate([i for side in ids for i in side]), minlength=reader.get_vocab_size())
-        parts = ("static", checkpoint.digest, candidate["width"], body.digest_of(texts_of(fold.train, task.inputs)))
+        parts = ("static", checkpoint.digest, candidate["width"], body.digest_of([t for side in texts_of(fold.train, task.inputs) for t in side]))
         vectors = body.cached(
             state.parent / "shared", parts, lambda: _distil(checkpoint, counts, candidate["width"], seed)
         )
@@ -87,7 +87,7 @@ def _distil(checkpoint: Checkpoint, counts: np.ndarray, width: int, seed: int) -
     network = body.load(checkpoint)
     read = np.argsort(-counts, kind="stable")[: min(MOST_READ, int((counts > 0).sum()))]
     outputs = body.read_alone(network, checkpoint, read)
-    inputs = network.get_input_embeddings().weight.numpy()  # type: ignore[operator, union-attr]
+    inputs = network.get_input_embeddings().weight.numpy()  # type: ignore[operator]
     scaler = heads.Scaler(inputs[read])
     (mapped,) = heads.ridge(scaler(inputs[read]), outputs, penalties=[0.1], weights=np.ones(len(read), np.float32))
     whole = mapped(scaler(inputs))

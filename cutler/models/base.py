@@ -80,7 +80,7 @@ class Fitted(Model):
         return self.decision.answers(self.scores(rows_of(rows, self.decision.inputs)))
 
     def deciding(self, *, temperature: float, thresholds: tuple[float, ...] = ()) -> Self:
-        """This model with another temperature or other thresholds, in place."""
+        """The same model with another temperature or other thresholds, in place."""
         self.decision = replace(self.decision, temperature=temperature, thresholds=thresholds)
         return self
 

@@ -38,7 +38,8 @@ class Linear:
     bias: np.ndarray  # (labels,)
 
     def __call__(self, features: Matrix) -> np.ndarray:
-        return np.asarray(features @ self.weight) + self.bias
+        scores: np.ndarray = np.asarray(features @ self.weight) + self.bias
+        return scores
 
 
 def encode(targets: Sequence[Any], head: Head, labels: Sequence[str]) -> np.ndarray:

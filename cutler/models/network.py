@@ -24,11 +24,13 @@ from cutler.types import Candidate, Row
 class Network(nn.Module):
     """The upper layers of a body on stored hidden states, pooling, and a head; the sides of a pair are combined."""
 
-    def __init__(self, body: nn.Module, *, depth: int, pooling: str, n_sides: int, n_scores: int, dropout: float) -> None:
+    def __init__(
+        self, body: nn.Module, *, depth: int, pooling: str, n_sides: int, n_scores: int, dropout: float
+    ) -> None:
         super().__init__()
         self.upper = bodies.upper(body, depth)
         self.pooling = pooling
-        width = int(body.config.hidden_size)
+        width = bodies.width_of(body)
         self.head = nn.Linear(width if n_sides == 1 else 3 * width + 1, n_scores)
         self.dropout = nn.Dropout(dropout)
 
@@ -56,7 +58,8 @@ class Network(nn.Module):
         layers = bodies.layers_of(self.upper)[2]
         seen = {id(p) for layer in layers for p in layer.parameters()} | {id(p) for p in self.head.parameters()}
         rest = [p for p in self.upper.parameters() if id(p) not in seen]
-        return [*([rest] if rest else []), *(list(layer.parameters()) for layer in layers), list(self.head.parameters())]
+        of_layers = [list(layer.parameters()) for layer in layers]
+        return [*([rest] if rest else []), *of_layers, list(self.head.parameters())]
 
     @torch.inference_mode()
     def apply_to(self, states: Sequence[bodies.States], n_rows: int, *, features: bool = False) -> np.ndarray:
@@ -102,7 +105,7 @@ class Transformer(Fitted):
     @torch.inference_mode()
     def _embed(self, texts: bodies.Texts) -> np.ndarray:
         encoded = bodies.encode(self.tokenizer, texts)
-        found = np.zeros((len(texts), int(self.body.config.hidden_size)), dtype=np.float32)
+        found = np.zeros((len(texts), bodies.width_of(self.body)), dtype=np.float32)
         for places in batches(encoded.lengths.tolist()):
             batch = encoded.tensors(places)
             (hidden,) = bodies.run(self.body, batch)

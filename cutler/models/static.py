@@ -53,9 +53,10 @@ class Static(Fitted):
     def restore(
         cls, candidate: Candidate, decision: Decision, settings: Mapping[str, Any], arrays: Arrays, folder: Path
     ) -> Self:
-        head = Linear(arrays["weight"], arrays["bias"])
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        return cls(candidate, decision, tokenizer=tokenizer, vectors=arrays["vectors"], place=arrays["place"], head=head)
+        return cls(
+            candidate, decision, tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
+            vectors=arrays["vectors"], place=arrays["place"], head=Linear(arrays["weight"], arrays["bias"]),
+        )  # fmt: skip
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
@@ -70,8 +71,8 @@ def average(vectors: np.ndarray, ids: Sequence[np.ndarray]) -> np.ndarray:
     pooled = np.zeros((len(ids), vectors.shape[1]), dtype=np.float32)
     filled = np.flatnonzero(lengths)
     if len(filled):
-        flat = vectors[np.concatenate([ids[i] for i in filled])].astype(np.float32)
+        flat = vectors[np.concatenate([ids[i] for i in filled.tolist()])].astype(np.float32)
         starts = np.concatenate([[0], np.cumsum(lengths[filled])[:-1]])
         pooled[filled] = np.add.reduceat(flat, starts, axis=0)
     norms = np.linalg.norm(pooled, axis=1, keepdims=True)
-    return pooled / np.maximum(norms, 1e-9)
+    return np.asarray(pooled / np.maximum(norms, 1e-9))

@@ -73,11 +73,11 @@ def vectorizer(
 def features(
     vectorizers: Mapping[str, TfidfVectorizer], rows: Sequence[Row], inputs: Sequence[str]
 ) -> sp.csr_matrix:
-    """(rows, features): the n-grams of a text; of a pair, what both share, what each has alone, and how like they are."""
+    """(rows, features): a text's n-grams; of a pair, what both share, what each has alone, and how like they are."""
     sides = texts_of(rows, inputs)
     blocks = [[vectorizer.transform(side) for vectorizer in vectorizers.values()] for side in sides]
     if len(sides) == 1:
-        return sp.hstack(blocks[0], format="csr", dtype=np.float32)
+        return sp.csr_matrix(sp.hstack(blocks[0], format="csr", dtype=np.float32))
     shared, parts = [], []
     for left, right in zip(*blocks, strict=True):
         common = left.minimum(right)
@@ -85,4 +85,4 @@ def features(
         parts += [common, left - common, right - common]
     lengths = np.array([[len(a), len(b)] for a, b in zip(*sides, strict=True)], dtype=np.float32)
     ratio = sp.csr_matrix(np.log1p(lengths[:, :1]) - np.log1p(lengths[:, 1:]))
-    return sp.hstack([*parts, *shared, ratio], format="csr", dtype=np.float32)
+    return sp.csr_matrix(sp.hstack([*parts, *shared, ratio], format="csr", dtype=np.float32))

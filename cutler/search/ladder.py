@@ -1,4 +1,4 @@
-"""Successive halving over what trains in steps: all on the first rung, the best on the next, going on from its state."""
+"""Successive halving over what trains in steps: all on the first rung, the best on the next, from where it stood."""
 
 from __future__ import annotations
 

@@ -48,19 +48,23 @@ def answers_of(trial: Trial) -> list[object]:
 def _by_target(task: Task, by_price: Sequence[Trial], best: Trial, losses: dict[str, float], target: float) -> Pick:
     reaching = [trial for trial in by_price if trial.score >= target]
     if reaching:
-        why = f"the cheapest whose {task.metric} on validation reaches the target of {target:g} (it has {reaching[0].score:.4f})"
-        return Pick(reaching[0], best.candidate.name, losses[reaching[0].folder], why)
+        first = reaching[0]
+        reached = f"reaches the target of {target:g} (it has {first.score:.4f})"
+        why = f"the cheapest whose {task.metric} on validation {reached}"
+        return Pick(first, best.candidate.name, losses[first.folder], why)
     why = f"no candidate reached the target of {target:g} in {task.metric}; this comes nearest with {best.score:.4f}"
     return Pick(best, best.candidate.name, 0.0, why)
 
 
 def _why(task: Task, chosen: Trial, best: Trial, losses: dict[str, float], constraints: Constraints) -> str:
     if chosen is best:
-        return f"it has the best {task.metric} on validation, and nothing cheaper comes within {constraints.tolerance:g} points"
+        near = f"nothing cheaper comes within {constraints.tolerance:g} points"
+        return f"it has the best {task.metric} on validation, and {near}"
     times = best.cost.price / chosen.cost.price
     return (
-        f"it is {times:.1f} times cheaper (latency and size) than {best.candidate.name}, the best on validation, and its "
-        f"expected loss against that is {losses[chosen.folder]:.2f} points, within the {constraints.tolerance:g} allowed"
+        f"it is {times:.1f} times cheaper (latency and size) than {best.candidate.name}, the best on validation, and "
+        f"its expected loss against that is {losses[chosen.folder]:.2f} points, within the {constraints.tolerance:g} "
+        "allowed"
     )
 
 
@@ -79,10 +83,9 @@ def _under_floors(task: Task, targets: Sequence[object], trial: Trial, constrain
 def _nothing_fits(
     task: Task, targets: Sequence[object], trials: Sequence[Trial], constraints: Constraints
 ) -> ConstraintError:
-    seen = [
-        f"{t.candidate.name}: " + ("; ".join(_under_floors(task, targets, t, constraints)) if t.status == "complete" else t.reason)
-        for t in trials if t.status in ("complete", "infeasible", "failed")
-    ]  # fmt: skip
+    ended = [t for t in trials if t.status in ("complete", "infeasible", "failed")]
+    under = [_under_floors(task, targets, t, constraints) if t.status == "complete" else [t.reason] for t in ended]
+    seen = [f"{t.candidate.name}: {'; '.join(why)}" for t, why in zip(ended, under, strict=True)]
     return ConstraintError(
         "at least one trial within the limits", found="; ".join(seen[:4]) or "no trial that came to its end",
         do="loosen the limit, or give more budget",

@@ -111,7 +111,8 @@ class Bench:
         return Trial(candidate, "infeasible", reason=why, estimate=estimate)
 
     def out_of_time(self, item: PlanItem) -> Trial:
-        return self.stopped(item, f"not started: it needs about {item.seconds:.0f} s, and {self.clock.left_s:.0f} s are left")
+        left = f"{self.clock.left_s:.0f} s are left"
+        return self.stopped(item, f"not started: it needs about {item.seconds:.0f} s, and {left}")
 
     def failed(self, item: PlanItem, error: Exception) -> Trial:
         log.warning("%s failed", item.candidate.name, exc_info=error)
