@@ -16,7 +16,19 @@ from typing import Any
 import numpy as np
 
 from cutler import (
-    __version__, bundle, calibrate, catalog, checks, data, evaluate, measure, profile, registry, report, search, tasks,
+    __version__,
+    bundle,
+    calibrate,
+    catalog,
+    checks,
+    data,
+    evaluate,
+    measure,
+    profile,
+    registry,
+    report,
+    search,
+    tasks,
 )  # fmt: skip
 from cutler.bundle import Bundle
 from cutler.errors import UsageError
@@ -24,7 +36,18 @@ from cutler.search import planning
 from cutler.search.clock import Clock
 from cutler.search.trials import load as load_trial
 from cutler.types import (
-    Checkpoint, Constraints, Model, Plan, PlanItem, Profile, Record, Row, Splits, Table, Task, Trial,
+    Checkpoint,
+    Constraints,
+    Model,
+    Plan,
+    PlanItem,
+    Profile,
+    Record,
+    Row,
+    Splits,
+    Table,
+    Task,
+    Trial,
 )  # fmt: skip
 
 Progress = Callable[[str, float], None]
@@ -57,7 +80,8 @@ def fit(
     source: Any, *, task: str | None = None, columns: Mapping[str, str] | None = None,
     constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None, seed: int = 0,
     plan: Path | str | None = None, threads: int | None = None, group: str | None = None, examples: bool = True,
-    weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (), progress: Progress | None = None,
+    weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Bundle:  # fmt: skip
     """The cheapest model for `source` that is good enough within `constraints`, as a bundle in `out`.
 
@@ -74,38 +98,32 @@ def fit(
         asked = tasks.choose(table, name=task, columns=columns, metric=metric)
         splits = data.split(table, asked, seed=seed, group=group)
         facts = profile.describe(splits, asked)
+    work = given or _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families)
     with bundle.workplace(job.out) as place:
-        with job.stage("plan"):
-            known = _checkpoints(checkpoints)
-            work = given or planning.make(
-                asked, splits.fold, facts, job.constraints, families=search.families_of(asked, families),
-                checkpoints=known, seed=seed, threads=job.threads, clock=job.clock,
-            )  # fmt: skip
-            search.refuse_impossible(work, job.constraints)
-        return _carry_out(job, table, asked, splits, facts, work, place, fixed=given is not None, examples=examples,
-                          weights=weights)  # fmt: skip
+        return _carry_out(job, table, asked, splits, facts, work, place, examples=examples, weights=weights)
 
 
 def dry_run(
     source: Any, *, task: str | None = None, columns: Mapping[str, str] | None = None,
     constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None, seed: int = 0,
     plan: Path | str | None = None, threads: int | None = None, group: str | None = None, examples: bool = True,
-    weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (), progress: Progress | None = None,
+    weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What `fit` would do with the same arguments: the task, the profile and the plan; nothing is trained or written."""
+    """What `fit` would do with the same arguments: task, profile and plan; nothing is trained or written."""
     job = _job(out, constraints, threads, progress)
     given = read_plan(plan) if plan else None
     table = data.read(source)
     asked = tasks.choose(table, name=task, columns=columns, metric=metric)
     splits = data.split(table, asked, seed=given.seed if given else seed, group=group)
     facts = profile.describe(splits, asked)
-    work = given or planning.make(
-        asked, splits.fold, facts, job.constraints, families=search.families_of(asked, families),
-        checkpoints=_checkpoints(checkpoints), seed=seed, threads=job.threads, clock=job.clock,
-    )  # fmt: skip
+    if given is None:
+        planner = _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families)
+        list(planner.stages(dry=True))
+        given = planner.plan()
     return {
         "task": asked.name, "metric": asked.metric, "columns": asked.columns, "profile": facts.as_json(),
-        "constraints": job.constraints.as_json(), "plan": work.as_json(),
+        "constraints": job.constraints.as_json(), "plan": given.as_json(),
     }  # fmt: skip
 
 
@@ -151,9 +169,8 @@ def fine_tune(fitted: Bundle, source: Any, *, out: Path | str | None = None, bud
         splits = data.split(table, own)
         facts = profile.describe(splits, own)
     with bundle.workplace(job.out) as place:
-        item = _going_on(fitted, own, splits, facts, job, place)
-        work = Plan(0, job.threads, job.constraints.budget_s, (item,))
-        return _carry_out(job, table, asked, splits, facts, work, place, fixed=False, examples=True,
+        work = Plan(0, job.threads, job.constraints.budget_s, (_going_on(fitted, own, splits, facts, job, place),))
+        return _carry_out(job, table, asked, splits, facts, work, place, examples=fitted.has_rows,
                           weights=(fitted.folder / "transformers").is_dir())  # fmt: skip
 
 
@@ -171,12 +188,12 @@ def _going_on(fitted: Bundle, task: Task, splits: Splits, facts: Profile, job: J
 
 
 def _carry_out(
-    job: Job, table: Table, asked: Task, splits: Splits, facts: Profile, work: Plan, place: Path, *, fixed: bool,
+    job: Job, table: Table, asked: Task, splits: Splits, facts: Profile, work: planning.Planner | Plan, place: Path, *,
     examples: bool, weights: bool,
 ) -> Bundle:  # fmt: skip
     """From a plan to a bundle: search, pick, calibrate, evaluate, check, report, write."""
-    found = search.run(asked, splits.fold, facts, job.constraints, plan=work, fixed=fixed, folder=place,
-                       clock=job.clock, progress=job.progress)  # fmt: skip
+    found = search.run(asked, splits.fold, facts, job.constraints, work=work, folder=place, clock=job.clock,
+                       progress=job.progress)  # fmt: skip
     job.seconds |= found.seconds
     picked = search.picked(asked, splits.fold, found, job.constraints)
     with job.stage("calibrate and evaluate"):
@@ -219,6 +236,19 @@ def _job(
     os.environ["CUTLER_THREADS"] = str(count)
     place = bundle.prepare(Path(out) if out else Path(tempfile.mkdtemp(prefix="cutler-")) / "model.cutler")
     return Job(place, asked, Clock(asked.budget_s, min(RESERVE_S, asked.budget_s / 4)), progress or _silent, count)
+
+
+def _planner(
+    job: Job, asked: Task, splits: Splits, facts: Profile, *, seed: int, checkpoints: Sequence[str],
+    families: Sequence[str],
+) -> planning.Planner:  # fmt: skip
+    """What will size the work; refuses limits that nothing can meet."""
+    planner = planning.Planner(
+        asked, splits.fold, facts, job.constraints, families=search.families_of(families),
+        checkpoints=_checkpoints(checkpoints), seed=seed, threads=job.threads, clock=job.clock,
+    )  # fmt: skip
+    search.refuse_impossible(planner)
+    return planner
 
 
 def _silent(stage: str, share: float) -> None:

@@ -21,8 +21,7 @@ from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_consistent_length, check_is_fitted
 
-from cutler import api
-from cutler.bundle import Bundle
+from cutler import api, bundle
 from cutler.errors import UsageError
 from cutler.types import Constraints
 
@@ -69,7 +68,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
             self.budget, self.latency_ms, self.size_mb, self.memory_mb, self.target, self.tolerance, self.floors or {}
         )
         home = _Home()
-        self.bundle_: Bundle = api.fit(
+        self.bundle_ = api.fit(
             rows, task=task, columns={"text": "text", role: role}, constraints=limits, metric=self.metric,
             out=home.folder / "model.cutler", seed=self.seed, plan=self.plan, threads=self.threads,
             checkpoints=tuple(self.checkpoints), families=tuple(self.families),
@@ -91,10 +90,10 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__()}
-        bundle, home = state.pop("bundle_", None), state.pop("_home", None)
+        fitted, home = state.pop("bundle_", None), state.pop("_home", None)
         if home is not None:
-            files = sorted(path for path in bundle.folder.rglob("*") if path.is_file())
-            state["_files"] = {str(path.relative_to(bundle.folder)): path.read_bytes() for path in files}
+            files = sorted(path for path in fitted.folder.rglob("*") if path.is_file())
+            state["_files"] = {path.relative_to(fitted.folder).as_posix(): path.read_bytes() for path in files}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -108,7 +107,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        self.bundle_ = api.load(folder)
+        self.bundle_ = bundle.read(folder)
 
 
 class TextClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]
@@ -122,7 +121,7 @@ class TextClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Self:
         """Search, train and choose inside the budget. Raises InputError where X or y cannot be learned from."""
-        texts, targets = texts_of(X), targets_of(y, X)
+        targets, texts = targets_of(y, X), texts_of(X)
         check_classification_targets(targets)
         classes, numbers = np.unique(targets, return_inverse=True)
         names = [str(label) for label in classes.tolist()]
@@ -135,14 +134,15 @@ class TextClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of each text, (texts,), of the type that `fit` was given."""
-        numbers = [self._number()[answer.value] for answer in self.bundle_.predict(self._rows(X))]
-        return np.asarray(self.classes_[numbers])
+        rows, number = self._rows(X), self._number()
+        return np.asarray(self.classes_[[number[answer.value] for answer in self.bundle_.predict(rows)]])
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Calibrated probabilities, (texts, classes), in the order of `classes_`."""
-        found = self.bundle_.probabilities(self._rows(X))
+        rows, number = self._rows(X), self._number()
+        found = self.bundle_.probabilities(rows)
         ordered = np.zeros((len(found), len(self.classes_)))
-        ordered[:, [self._number()[label] for label in self.bundle_.labels]] = found
+        ordered[:, [number[label] for label in self.bundle_.labels]] = found
         return ordered
 
     def _number(self) -> dict[str, int]:
@@ -157,13 +157,14 @@ class TextRegressor(RegressorMixin, _TextEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Self:
         """Search, train and choose inside the budget. Raises InputError where X or y cannot be learned from."""
-        texts, targets = texts_of(X), targets_of(y, X)
+        targets, texts = targets_of(y, X), texts_of(X)
         self._fit(texts, targets.astype(float).tolist(), task="text_regression", role="score")
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """A number for each text, (texts,)."""
-        return np.array([answer.value for answer in self.bundle_.predict(self._rows(X))], dtype=float)
+        rows = self._rows(X)
+        return np.array([answer.value for answer in self.bundle_.predict(rows)], dtype=float)
 
 
 def texts_of(X: Any) -> list[str]:
@@ -183,7 +184,8 @@ def texts_of(X: Any) -> list[str]:
 def targets_of(y: Any, X: Any) -> np.ndarray:
     """The targets as an array of one value a text. Raises ValueError as scikit-learn does where it is none."""
     if y is None:
-        raise InputError("a target for each text: requires y to be passed", found=f"{y} as y", do="call fit(X, y)")
+        raise InputError("a target for each text", found="None; fit requires y to be passed, but the target y is None",
+                         do="call fit(X, y)")
     targets: np.ndarray = column_or_1d(y, warn=True)
     check_consistent_length(X, targets)
     assert_all_finite(targets, input_name="y")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from typer import Argument, Option
 
 if TYPE_CHECKING:
+    from cutler.bundle import Bundle as FittedBundle
     from cutler.types import Constraints
 
 # plain help: with rich, `cutler --help` would take twice as long
@@ -18,6 +19,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 CHUNK = 1024
+
+KEPT = "the bundle holds the best of what was complete. Run the same cutler fit again for the whole search."
+NOTHING_KEPT = "no model was complete, nothing was written. Run cutler fit again; a smaller --budget ends sooner."
 
 Many = list[str] | None
 Limit = float | None
@@ -81,7 +85,7 @@ def fit(
     """Find, train and package the cheapest model that is good enough."""
     from cutler.cli import show
 
-    with show.plainly(), show.bar("fit") as progress:
+    with show.plainly(NOTHING_KEPT), show.interrupts() as interrupts, show.bar("fit") as progress:
         from cutler import api
 
         limits = _limits(budget, latency_ms=latency_ms, size_mb=size_mb, memory_mb=memory_mb, target=target,
@@ -89,14 +93,13 @@ def fit(
         job = api.dry_run if dry_run else api.fit
         found = job(
             source, task=task, columns=_columns(column or []), constraints=limits, metric=metric,
-            out=out or bundle_name(source), seed=seed, plan=plan, threads=_threads(threads), group=group,
+            out=out or bundle_name(source), seed=seed, plan=plan, threads=threads, group=group,
             examples=not no_examples, weights=not no_weights, checkpoints=tuple(checkpoint or ()),
             families=tuple(family or ()), progress=progress,
         )  # fmt: skip
-    if dry_run:
-        show.plain_json(found) if as_json else show.preview(found)
-    else:
-        show.plain_json(found.card) if as_json else show.result(found.card, found.folder)
+    show.finished(found, as_json=as_json)
+    if interrupts:
+        show.stopped(KEPT)
 
 
 @app.command()
@@ -114,10 +117,10 @@ def predict(
     from cutler.cli import show
 
     with show.plainly():
-        from cutler import api, data
+        from cutler import data
         from cutler.cli import given
 
-        model = api.load(bundle)
+        model = _fitted(bundle)
         found = given.rows(source, model.task)
         rows = data.keyed(found, model.task)
         chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
@@ -140,11 +143,9 @@ def evaluate(
     from cutler.cli import show
 
     with show.plainly(), show.bar("evaluate") as progress:
-        from cutler import api
-
         if progress:
-            progress("predict", 0.0)
-        found = api.load(bundle).evaluate(source)
+            progress("reading and predicting", 0.0)
+        found = _fitted(bundle).evaluate(source)
     show.plain_json(found) if as_json else show.metrics(found["metrics"])
 
 
@@ -200,9 +201,11 @@ def _number(given: str) -> float:
         raise UsageError("a number in --floor METRIC=VALUE", found=repr(given), do="write 92 % as 0.92") from error
 
 
-def _threads(given: int | None) -> int | None:
-    from cutler.errors import UsageError
+def _fitted(path: Path) -> FittedBundle:
+    """The bundle at a path. Raises BundleError where there is none, UsageError where it is a bare checkpoint."""
+    from cutler import api
 
-    if given is not None and given < 1:
-        raise UsageError("--threads of 1 or more", found=str(given), do=f"leave it out to use {os.cpu_count() or 1}")
-    return given
+    found = api.load(path)
+    if isinstance(found, api.Bare):
+        found.predict(())  # refuses, and says why
+    return cast("FittedBundle", found)

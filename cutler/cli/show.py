@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -17,8 +18,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from cutler.errors import CutlerError
+from cutler.types import Candidate
 
 if TYPE_CHECKING:
+    from cutler.bundle import Bundle
     from cutler.types import Checkpoint
 
 T = TypeVar("T")
@@ -33,17 +36,37 @@ def _console(stderr: bool = False) -> Console:
 
 
 @contextmanager
-def plainly(kept: Callable[[], str] = str) -> Iterator[None]:
+def plainly(kept: str = "") -> Iterator[None]:
     """Errors as one sentence on standard error with their exit code; Ctrl-C with what was kept; no traceback."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         yield
     except CutlerError as error:
         _console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt as error:
-        _console(stderr=True).print(f"[bold]stopped.[/] {escape(kept())}".rstrip(), soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from error
+    except KeyboardInterrupt:
+        stopped(kept)
+
+
+def stopped(kept: str) -> NoReturn:
+    """Says that Ctrl-C was heard, what was kept and how to go on; ends with the exit code of that."""
+    _console(stderr=True).print(f"[bold]stopped:[/] {escape(kept)}" if kept else "[bold]stopped[/]", soft_wrap=True)
+    raise typer.Exit(INTERRUPTED)
+
+
+@contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """A list that is no longer empty once Ctrl-C was pressed, for a run that goes on to keep what it has."""
+    heard: list[int] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -77,6 +100,14 @@ def plain_json(found: object) -> None:
     typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
 
 
+def finished(found: Bundle | Mapping[str, Any], *, as_json: bool) -> None:
+    """What fit or its dry run found."""
+    if isinstance(found, Mapping):
+        plain_json(found) if as_json else preview(found)
+    else:
+        plain_json(found.card) if as_json else result(found.card, found.folder)
+
+
 def result(card: Mapping[str, Any], folder: os.PathLike[str]) -> None:
     """The leaderboard, the winner and why, what to look at, and where the report lies."""
     console = _console()
@@ -88,6 +119,34 @@ def result(card: Mapping[str, Any], folder: os.PathLike[str]) -> None:
     console.print(f"The report: {escape(os.path.join(folder, 'card.html'))}", soft_wrap=True)
 
 
+def preview(found: Mapping[str, Any]) -> None:
+    """What a dry run says: the facts of the data, what would be tried in which order, what cannot be and why."""
+    from cutler.report import words
+
+    console = _console()
+    facts, plan = found["profile"], found["plan"]
+    columns = ", ".join(f"{role} from {column}" for role, column in found["columns"].items())
+    console.print(f"[bold]{found['task']}[/] ({escape(columns)}), judged by {words.metric_name(found['metric'])}")
+    console.print(_facts_line(facts))
+    table = Table("would be tried", "training rows", "steps", "foreseen")
+    for item in plan["items"]:
+        row = f"{item['rows']:,}", f"{item['until'][-1]:,}", words.duration(_or_nan(item["seconds"]))
+        table.add_row(escape(item["name"]), *row)
+    console.print(table)
+    for name, why in [*plan["dropped"], *((Candidate.from_json(each).name, why) for each, why in plan["infeasible"])]:
+        console.print(f"[yellow]left out[/] {escape(name)}: {escape(why)}", soft_wrap=True)
+
+
+def _facts_line(facts: Mapping[str, Any]) -> str:
+    parts = ", ".join(f"{facts[f'n_{part}']:,} {part}" for part in ("train", "validation", "calibration", "test"))
+    classes = sorted(facts["classes"].items(), key=lambda pair: -pair[1])
+    shown = ", ".join(f"{escape(label)} {count:,}" for label, count in classes[:12])
+    rest = f" and {len(classes) - 12} more" if len(classes) > 12 else ""
+    labels = f"; {len(classes)} labels: {shown}{rest}" if classes else ""
+    words_a_text = f"{facts['words']['mean']:.0f} words a text"
+    return f"{parts} rows; {words_a_text}, {facts['language'] or 'language unsure'}{labels}"
+
+
 def leaderboard(card: Mapping[str, Any]) -> Table:
     """Every trial: complete ones from the best down, then the rest, each with its reason."""
     from cutler.report import words
@@ -97,7 +156,7 @@ def leaderboard(card: Mapping[str, Any]) -> Table:
     table.add_column("model", overflow="fold")
     for name in (f"validation {words.metric_name(card['metric'])}", "latency", "size", "memory", "fitted in"):
         table.add_column(name, justify="right")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for number, trial in sorted(enumerate(card["trials"]), key=lambda pair: _standing(pair[1])):
         table.add_row(*_trial_row(trial, card["metric"], picked=number == card["pick"]["index"]))
     return table

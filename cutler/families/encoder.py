@@ -96,14 +96,17 @@ class Encoder(Family):
             network, train.Examples(np.max([side.lengths for side in states], axis=0),
                                     lambda places: targets.loss(network(states, places), places)),
             recipe=recipe, groups=network.groups(), until=until, state=state, monitor=monitor, seed=seed,
-            evaluate=lambda: calibrate.judge(task, decision, targets.natural(network.apply_to(checks, len(checked))), checked)[1],
+            evaluate=lambda: calibrate.judge(
+                task, decision, targets.natural(network.apply_to(checks, len(checked))), checked
+            )[1],
             every=max(until // 8, train.steps_per_epoch(len(fold.train), recipe) // 2, 1),
         )  # fmt: skip
         scores = targets.natural(network.apply_to(checks, len(fold.validation)))
         return Transformer(
-            candidate, calibrate.decide(task, decision, scores, fold.validation), body=grown(body, network.upper, depth),
-            pooling="mean", tokenizer=reader, head=targets.natural_head(network), joint=candidate["joint"],
-            max_tokens=candidate["max_tokens"], source=Path(checkpoint.path), keep_weights=True,
+            candidate, calibrate.decide(task, decision, scores, fold.validation),
+            body=grown(body, network.upper, depth), pooling="mean", tokenizer=reader,
+            head=targets.natural_head(network), joint=candidate["joint"], max_tokens=candidate["max_tokens"],
+            source=Path(checkpoint.path), keep_weights=True,
         )  # fmt: skip
 
 
@@ -111,20 +114,21 @@ class Encoder(Family):
 def _step_s(checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...]) -> float:
     """Seconds of a training step for one token, measured on a batch of texts of these lengths."""
     body, width = bodies.load(checkpoint), checkpoint.width
-    network = Network(body, depth=checkpoint.layers - trained_layers, pooling="mean", n_sides=1, n_scores=2, dropout=0.1)
+    depth = checkpoint.layers - trained_layers
+    network = Network(body, depth=depth, pooling="mean", n_sides=1, n_scores=2, dropout=0.1)
     network.requires_grad_(True).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
     flat = np.random.default_rng(0).normal(size=(sum(lengths), width)).astype(np.float16)
     states = [bodies.States(flat, np.concatenate([[0], np.cumsum(lengths)]))]
-    took = []
-    for _ in range(4):
+    took: list[float] = []
+    while len(took) < 4 and sum(took) < bodies.MEASURING_S:
         began = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         network(states, np.arange(len(lengths))).square().mean().backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         took.append(time.perf_counter() - began)
-    return float(np.median(took[1:])) / sum(lengths)
+    return float(np.median(took[1:] or took)) / sum(lengths)
 
 
 def recipe_of(candidate: Candidate) -> train.Recipe:

@@ -58,7 +58,8 @@ class StaticFamily(Family):
         reader.no_truncation()
         ids = [token_ids(reader, side) for side in texts_of(fold.train, task.inputs)]
         counts = np.bincount(np.concatenate([i for side in ids for i in side]), minlength=reader.get_vocab_size())
-        parts = ("static", checkpoint.digest, candidate["width"], body.digest_of([t for side in texts_of(fold.train, task.inputs) for t in side]))
+        texts = [text for side in texts_of(fold.train, task.inputs) for text in side]
+        parts = ("static", checkpoint.digest, candidate["width"], body.digest_of(texts))
         vectors = body.cached(
             state.parent / "shared", parts, lambda: _distil(checkpoint, counts, candidate["width"], seed)
         )

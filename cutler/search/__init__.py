@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cutler import registry
 from cutler.errors import ConstraintError
-from cutler.search import ladder, planning
+from cutler.search import ladder
 from cutler.search.clock import Clock
 from cutler.search.picking import pick
+from cutler.search.planning import Planner
 from cutler.search.trials import Bench
 from cutler.types import Constraints, Fold, Pick, Plan, PlanItem, Profile, Task, Trial
 
-__all__ = ["Found", "pick", "planning", "run"]
+__all__ = ["Found", "families_of", "picked", "refuse_impossible", "run"]
 
 log = logging.getLogger(__name__)
 
+FLOORS = ("majority", "linear")
+"""Families that always run: what every other must beat."""
 Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search leaves: every trial, the plan as it was carried out, seconds by family, whether it was cut short."""
+    """What a search leaves: all trials, the plan as it was carried out, seconds by family, whether it was cut short."""
 
     trials: tuple[Trial, ...]
     plan: Plan
@@ -33,42 +36,58 @@ class Found:
 
 
 def run(
-    task: Task, fold: Fold, profile: Profile, constraints: Constraints, *, plan: Plan, fixed: bool, folder: Path,
+    task: Task, fold: Fold, profile: Profile, constraints: Constraints, *, work: Planner | Plan, folder: Path,
     clock: Clock, progress: Progress,
 ) -> Found:  # fmt: skip
-    """Carry out `plan` in `folder`; a `fixed` plan is run as it is, another is shortened where time runs out.
+    """Carry out what a planner sizes stage by stage, shortened where time runs out; or a plan, just as it is.
 
     Ctrl-C ends the search with what is complete by then; where nothing is, it is passed on.
     """
-    bench = Bench(task, fold, profile, constraints, folder=folder, clock=clock, seed=plan.seed, threads=plan.threads)
-    trials = [bench.infeasible(candidate, why) for candidate, why in plan.infeasible]
+    bench = Bench(task, fold, profile, constraints, folder=folder, clock=clock, seed=work.seed, threads=work.threads)
+    fixed = isinstance(work, Plan)
+    trials = [bench.infeasible(candidate, why) for candidate, why in work.infeasible]
     done: list[PlanItem] = []
     interrupted = False
     try:
-        for item in plan.items:
-            if len(item.until) == 1 and not bench.in_steps(item):
-                progress(f"fitting {item.candidate.name}", clock.share)
-                if fixed or clock.allows(item.seconds) or not done:
-                    trials.append(bench.complete(item))
-                    done.append(item)
-                else:
-                    trials.append(bench.out_of_time(item))
-        steps = [item for item in plan.items if bench.in_steps(item)]
-        climbed, carried = ladder.climb(steps, bench, fixed=fixed, progress=progress)
-        trials += climbed
-        done += carried
+        for items in stages_of(work) if isinstance(work, Plan) else work.stages():
+            once = [item for item in items if not bench.in_steps(item)]
+            for trial, item in _one_by_one(once, bench, fixed=fixed, progress=progress):
+                trials.append(trial)
+                done.append(item)
+            steps = [item for item in items if bench.in_steps(item)]
+            climbed, carried = ladder.climb(steps, bench, fixed=fixed, progress=progress)
+            trials += climbed
+            done += carried
     except KeyboardInterrupt:
         if not any(trial.status == "complete" for trial in trials):
             raise
         log.warning("interrupted: going on with the %d trials that are complete", len(trials))
         interrupted = True
+    plan = work if isinstance(work, Plan) else work.plan()
     return Found(tuple(trials), replace(plan, items=tuple(done)), bench.seconds, interrupted)
 
 
-def refuse_impossible(plan: Plan, constraints: Constraints) -> None:
+def stages_of(plan: Plan) -> Iterator[list[PlanItem]]:
+    """A plan's items in one stage: their order is that in which they were run."""
+    yield list(plan.items)
+
+
+def _one_by_one(
+    items: Sequence[PlanItem], bench: Bench, *, fixed: bool, progress: Progress
+) -> Iterator[tuple[Trial, PlanItem]]:
+    for item in items:
+        progress(f"fitting {item.candidate.name}", bench.clock.share)
+        floor = item.candidate.family in FLOORS
+        if fixed or floor or bench.clock.allows(item.seconds):
+            yield bench.complete(item), item
+        else:
+            yield bench.out_of_time(item), replace(item, until=())
+
+
+def refuse_impossible(work: Planner) -> None:
     """Raises ConstraintError, before anything is spent, where no candidate is foreseen to fit the limits."""
-    if not plan.items:
-        nearest = "; ".join(f"{candidate.name}: {why}" for candidate, why in plan.infeasible[:3])
+    if not work.feasible:
+        nearest = "; ".join(f"{candidate.name}: {why}" for candidate, why in work.infeasible[:3])
         raise ConstraintError(
             "limits that at least one candidate can meet", found=nearest or "no candidate at all",
             do="loosen the limit named, or add a family or checkpoint",
@@ -80,6 +99,6 @@ def picked(task: Task, fold: Fold, found: Found, constraints: Constraints) -> Pi
     return pick(task, fold.validation, found.trials, constraints, seed=found.plan.seed)
 
 
-def families_of(task: Task, names: Sequence[str]) -> list[str]:
+def families_of(names: Sequence[str]) -> list[str]:
     """The families to try: those named, or all."""
     return list(names) or [name for name in registry.names("families")]

@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Clock:
-    """Counts from when it was made; `reserve_s` is kept for evaluating, reporting and writing."""
+    """Counts from when it was made; `reserve_s` is kept for evaluating, reporting and writing, `least_s` at least."""
 
     budget_s: float
-    reserve_s: float = 0.0
+    least_s: float = 0.0
     began: float = field(default_factory=time.monotonic)
+    reserve_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.reserve_s = max(self.reserve_s, self.least_s)
 
     @property
     def spent_s(self) -> float:

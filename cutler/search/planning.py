@@ -6,15 +6,11 @@ fine-tuning, as a ladder of rungs in which every candidate gets the same time.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 from cutler import registry
 from cutler.search.clock import Clock
 from cutler.types import LIMITS, Candidate, Constraints, Cost, Family, Fold, Pace, Plan, PlanItem, Profile, Task
-
-log = logging.getLogger(__name__)
 
 MARGIN = 1.5
 """A candidate is left out where even an estimate this many times too high would break a limit."""
@@ -33,49 +29,93 @@ MANY_RUNGS = (0.12, 0.35, 1.0)
 SLACK = 0.93
 
 
-@dataclass
-class _Budget:
-    """What is left to plan with, and which shared work is paid for."""
+class Planner:
+    """Sizes one stage after the other, each with the seconds that are left when it is asked for.
 
-    left_s: float
-    items: list[PlanItem] = field(default_factory=list)
-    dropped: list[tuple[str, str]] = field(default_factory=list)
-    paid: set[str] = field(default_factory=set)
+    `planned` are the items so far; `dropped` and `infeasible` what was left out, for lack of time and for the limits.
+    """
 
-    def take(self, candidate: Candidate, rows: int, until: tuple[int, ...], seconds: float) -> None:
-        self.items.append(PlanItem(candidate, rows, until, seconds))
-        self.left_s -= seconds
+    def __init__(
+        self, task: Task, fold: Fold, profile: Profile, constraints: Constraints, *, families: Sequence[str],
+        checkpoints: Sequence[str], seed: int, threads: int, clock: Clock,
+    ) -> None:  # fmt: skip
+        self.task, self.fold, self.profile, self.clock = task, fold, profile, clock
+        self.seed, self.threads, self.budget_s = seed, threads, constraints.budget_s
+        self.planned: list[PlanItem] = []
+        self.dropped: list[tuple[str, str]] = []
+        self.infeasible: list[tuple[Candidate, str]] = []
+        self.feasible: list[tuple[Family, Candidate]] = []
+        for family in sorted(map(registry.family, families), key=_order):
+            if task.head in family.heads:
+                self._sift(family, family.propose(task, profile, checkpoints), constraints)
 
-    def drop(self, candidate: Candidate, why: str) -> None:
-        self.dropped.append((candidate.name, why))
-
-
-def make(
-    task: Task, fold: Fold, profile: Profile, constraints: Constraints, *, families: Sequence[str],
-    checkpoints: Sequence[str], seed: int, threads: int, clock: Clock,
-) -> Plan:  # fmt: skip
-    """The plan for these rows on this machine; reads the checkpoints' pace by running them for a second or two."""
-    chosen = [registry.family(name) for name in families]
-    budget = _Budget(clock.left_s * SLACK)
-    feasible: list[tuple[Family, Candidate]] = []
-    infeasible: list[tuple[Candidate, str]] = []
-    for family in sorted((f for f in chosen if task.head in f.heads), key=_order):
-        for candidate in family.propose(task, profile, checkpoints):
-            broken = constraints.broken_by(_at_best(family.estimate(candidate, profile)))
+    def _sift(self, family: Family, candidates: Sequence[Candidate], constraints: Constraints) -> None:
+        for candidate in candidates:
+            broken = constraints.broken_by(_at_best(family.estimate(candidate, self.profile)))
             if broken:
-                infeasible.append((candidate, "foreseen: " + "; ".join(broken)))
+                self.infeasible.append((candidate, "foreseen: " + "; ".join(broken)))
             else:
-                feasible.append((family, candidate))
-    light = [(f, c) for f, c in feasible if not c.checkpoint]
-    heavy = [(f, c) for f, c in feasible if c.checkpoint]
-    for family, candidate in light:
-        _plan_light(budget, family, candidate, task, fold, profile)
-    if heavy and budget.left_s < TORCH_S:
-        for _, candidate in heavy:
-            budget.drop(candidate, f"{max(budget.left_s, 0):.0f} s are left after the floors, and {TORCH_S:.0f} s are needed")
-        heavy = []
-    _plan_heavy(budget, heavy, task, fold, profile, clock)
-    return Plan(seed, threads, constraints.budget_s, tuple(budget.items), tuple(budget.dropped), tuple(infeasible))
+                self.feasible.append((family, candidate))
+
+    def plan(self) -> Plan:
+        """All that was planned so far."""
+        dropped, infeasible = tuple(self.dropped), tuple(self.infeasible)
+        return Plan(self.seed, self.threads, self.budget_s, tuple(self.planned), dropped, infeasible)
+
+    def stages(self, *, dry: bool = False) -> Iterator[list[PlanItem]]:
+        """Floors, then features of checkpoints, then the ladder; `dry` where nothing is run between them."""
+        for stage in (self._floors, self._one_shots, self._ladder):
+            spent = sum(item.seconds for item in self.planned) if dry else 0.0
+            items = stage(self.clock.left_s * SLACK - spent)
+            self.planned += items
+            yield items
+
+    def _floors(self, left_s: float) -> list[PlanItem]:
+        items = []
+        for family, candidate in self.feasible:
+            if not candidate.checkpoint:
+                n_rows = len(self.fold.train)
+                seconds = family.pace(candidate, self.task, self.fold, self.profile).seconds(n_rows)
+                share = min(1.0, max(left_s / 2, 0.5) / seconds)
+                rows = max(min(LEAST_ROWS, n_rows), int(n_rows * share))
+                items.append(PlanItem(candidate, rows, (1,), seconds * rows / n_rows))
+                left_s -= items[-1].seconds
+        return items
+
+    def _one_shots(self, left_s: float) -> list[PlanItem]:
+        heavy = [(f, c) for f, c in self.feasible if c.checkpoint]
+        if heavy and left_s < TORCH_S:
+            left = f"{max(left_s, 0):.0f} s are left after the floors, and {TORCH_S:.0f} s are needed"
+            self.dropped += [(candidate.name, left) for _, candidate in heavy]
+            self.feasible = []
+            return []
+        items: list[PlanItem] = []
+        paid: set[str] = set()
+        for family, candidate in heavy:
+            if not family.trained_in_steps:
+                pace = self._pace(family, candidate)
+                item = _one_shot(candidate, pace, self.fold, left_s, paid)
+                if item is None:
+                    self.dropped.append((candidate.name, f"{left_s:.0f} s are left, and its features need more"))
+                    continue
+                paid.add(pace.shares)
+                items.append(item)
+                left_s -= item.seconds
+        return items
+
+    def _ladder(self, left_s: float) -> list[PlanItem]:
+        began = self.clock.spent_s
+        climbers = [(c, self._pace(f, c)) for f, c in self.feasible if c.checkpoint and f.trained_in_steps]
+        items, dropped = ladder_of(climbers, self.fold, left_s - (self.clock.spent_s - began))
+        self.dropped += dropped
+        return items
+
+    def _pace(self, family: Family, candidate: Candidate) -> Pace:
+        """The candidate's pace; what answering test and calibration rows will take is kept back from the clock."""
+        pace = family.pace(candidate, self.task, self.fold, self.profile)
+        answers_s = pace.answer_s * (self.profile.n_test + self.profile.n_calibration)
+        self.clock.reserve_s = max(self.clock.reserve_s, self.clock.least_s + answers_s)
+        return pace
 
 
 def _order(family: Family) -> tuple[bool, int]:
@@ -87,63 +127,49 @@ def _at_best(cost: Cost) -> Cost:
     return Cost(**{name: getattr(cost, name) / MARGIN for name in LIMITS})
 
 
-def _plan_light(
-    budget: _Budget, family: Family, candidate: Candidate, task: Task, fold: Fold, profile: Profile
-) -> None:
-    n_rows = len(fold.train)
-    seconds = family.pace(candidate, task, fold, profile).seconds(n_rows)
-    rows = n_rows if seconds <= budget.left_s / 2 else max(LEAST_ROWS, int(n_rows * budget.left_s / 2 / seconds))
-    budget.take(candidate, min(rows, n_rows), (1,), seconds * min(rows, n_rows) / n_rows)
-
-
-def _plan_heavy(
-    budget: _Budget, heavy: Sequence[tuple[Family, Candidate]], task: Task, fold: Fold, profile: Profile, clock: Clock
-) -> None:
-    paces = [(f, c, f.pace(c, task, fold, profile)) for f, c in heavy]
-    clock.reserve_s += max((pace.answer_s for _, _, pace in paces), default=0.0) * (profile.n_test + profile.n_calibration)
-    budget.left_s = min(budget.left_s, clock.left_s * SLACK - sum(item.seconds for item in budget.items))
-    for family, candidate, pace in paces:
-        if not family.trained_in_steps:
-            _plan_one_shot(budget, candidate, pace, len(fold.train), len(fold.validation))
-    _plan_ladder(budget, [(c, p) for f, c, p in paces if f.trained_in_steps], fold)
-
-
-def _plan_one_shot(budget: _Budget, candidate: Candidate, pace: Pace, n_train: int, n_validation: int) -> None:
-    row_s = 0.0 if pace.shares in budget.paid else pace.row_s
-    room = budget.left_s * ONE_SHOT_SHARE - pace.fixed_s
-    rows = n_train if row_s * (n_train + n_validation) <= room else int(room / row_s) - n_validation if row_s else 0
+def _one_shot(candidate: Candidate, pace: Pace, fold: Fold, left_s: float, paid: set[str]) -> PlanItem | None:
+    """As many rows as fit into this candidate's share of the time; None where too few do."""
+    n_train, n_validation = len(fold.train), len(fold.validation)
+    row_s = 0.0 if pace.shares in paid else pace.row_s
+    room = left_s * ONE_SHOT_SHARE - pace.fixed_s
+    rows = n_train
+    if row_s * (n_train + n_validation) > room:
+        rows = int(room / row_s) - n_validation if row_s else 0
     if rows < min(LEAST_ROWS, n_train):
-        budget.drop(candidate, f"{budget.left_s:.0f} s are left, and its features need more")
-        return
-    budget.paid |= {pace.shares} - {""}
-    budget.take(candidate, rows, (1,), pace.fixed_s + row_s * (rows + n_validation))
+        return None
+    return PlanItem(candidate, rows, (1,), pace.fixed_s + row_s * (rows + n_validation))
 
 
-def _plan_ladder(budget: _Budget, candidates: Sequence[tuple[Candidate, Pace]], fold: Fold) -> None:
-    """Rungs for what trains in steps: as many candidates as get a useful share, the cheapest to run kept longest."""
-    alive = list(candidates)
+def ladder_of(
+    candidates: Sequence[tuple[Candidate, Pace]], fold: Fold, left_s: float
+) -> tuple[list[PlanItem], list[tuple[str, str]]]:
+    """Rungs for what trains in steps: as many candidates as get a useful share of the time; and those left out."""
+    alive, dropped = list(candidates), []
     while alive:
-        work_s = _work_s(budget.left_s, alive, fold)
+        work_s = _work_s(left_s, alive, fold)
         least = max(LEAST_STEPS, len(fold.train) // BATCH) if len(alive) > 1 else LEAST_STEPS
         if all(work_s / pace.step_s >= least for _, pace in alive):
             break
         slowest = max(alive, key=lambda item: item[1].step_s)
         alive.remove(slowest)
-        budget.drop(slowest[0], f"{budget.left_s:.0f} s are left, too few for {least} steps of {slowest[1].step_s:.2f} s")
-    for candidate, pace in alive:
-        most = MOST_EPOCHS * max(1, len(fold.train) // BATCH)
-        steps = int(min(work_s / pace.step_s, max(most, 10 * LEAST_STEPS)))
-        rows = min(len(fold.train), steps * BATCH)
-        until = tuple(max(LEAST_STEPS // 2, int(steps * share)) for share in rungs_for(len(alive)))
-        seconds = pace.fixed_s + pace.row_s * (rows + len(fold.validation)) + until[-1] * pace.step_s
-        budget.items.append(PlanItem(candidate, rows, until, seconds))
+        need = f"{least} steps of {slowest[1].step_s:.2f} s"
+        dropped.append((slowest[0].name, f"{max(left_s, 0):.0f} s are left, too few for {need}"))
+    return [_climber(candidate, pace, fold, work_s, len(alive)) for candidate, pace in alive], dropped
+
+
+def _climber(candidate: Candidate, pace: Pace, fold: Fold, work_s: float, n_alive: int) -> PlanItem:
+    most = MOST_EPOCHS * max(1, len(fold.train) // BATCH)
+    steps = int(min(work_s / pace.step_s, max(most, 10 * LEAST_STEPS)))
+    rows = min(len(fold.train), steps * BATCH)
+    until = tuple(max(LEAST_STEPS // 2, int(steps * share)) for share in rungs_for(n_alive))
+    seconds = pace.fixed_s + pace.row_s * (rows + len(fold.validation)) + until[-1] * pace.step_s
+    return PlanItem(candidate, rows, until, seconds)
 
 
 def lone(candidate: Candidate, pace: Pace, fold: Fold, clock: Clock) -> PlanItem:
-    """The item that gives all that is left to one candidate; at least a few steps, whatever is left."""
-    budget = _Budget(clock.left_s * SLACK)
-    _plan_ladder(budget, [(candidate, pace)], fold)
-    return budget.items[0] if budget.items else PlanItem(candidate, len(fold.train), (LEAST_STEPS,), budget.left_s)
+    """The item that gives all that is left to one candidate; a few steps at least, whatever is left."""
+    items, _ = ladder_of([(candidate, pace)], fold, clock.left_s * SLACK)
+    return items[0] if items else PlanItem(candidate, len(fold.train), (LEAST_STEPS,), clock.left_s)
 
 
 def rungs_for(n_candidates: int) -> tuple[float, ...]:
