@@ -37,7 +37,7 @@ def main() -> None:
         return
     texts = prepare(work, asked.data)
     bundle = asked.bundle or work / "mixed.cutler"
-    if not bundle.exists():
+    if not asked.bundle:
         print(f"fitting the bundle ({asked.budget}) …", file=sys.stderr)
         child.call(MODULE, "--one", "fit", "--budget", asked.budget, log="speed_predict-fit.log")
     sides = ["cutler", *(f"pipeline {size}" for size in BATCHES)]
@@ -140,7 +140,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=child.ROOT.parent / "shared" / "data")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--budget", default="60s", help="for fitting the bundle, where there is none yet")
+    parser.add_argument("--budget", default="2m", help="for fitting the bundle")
     parser.add_argument("--bundle", type=Path, help="an encoder bundle to measure instead")
     parser.add_argument("--one", help="cutler, pipeline SIZE or fit: one measurement in this process")
     parser.add_argument("--out", type=Path)

@@ -15,7 +15,7 @@ def fit(given: Given) -> Fitted:
 
     out = given.work / "bundle.cutler"
     shutil.rmtree(out, ignore_errors=True)
-    cutler.fit(
+    fitted = cutler.fit(
         str(given.folder),
         task=given.set.task,
         metric=given.set.metric,
@@ -24,12 +24,12 @@ def fit(given: Given) -> Fitted:
         seed=given.seed,
         threads=THREADS,
     )
-    bundle = cutler.load(out)
+    bundle = cutler.load(out)  # from disk, as it ships
 
     def predict(rows: list[Row]) -> list[Any]:
         return [answer.value for answer in bundle.predict(rows)]
 
-    return Fitted(predict, {"budget": given.budget, **story(bundle.card)})
+    return Fitted(predict, {"budget": given.budget, **story(fitted.card)})
 
 
 def story(card: dict[str, Any]) -> dict[str, Any]:
