@@ -121,7 +121,7 @@ class TextClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Self:
         """Search, train and choose inside the budget. Raises InputError where X or y cannot be learned from."""
-        targets, texts = targets_of(y, X), texts_of(X)
+        texts, targets = learnable(X, y)
         check_classification_targets(targets)
         classes, numbers = np.unique(targets, return_inverse=True)
         names = [str(label) for label in classes.tolist()]
@@ -157,7 +157,7 @@ class TextRegressor(RegressorMixin, _TextEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Self:
         """Search, train and choose inside the budget. Raises InputError where X or y cannot be learned from."""
-        targets, texts = targets_of(y, X), texts_of(X)
+        texts, targets = learnable(X, y)
         self._fit(texts, targets.astype(float).tolist(), task="text_regression", role="score")
         return self
 
@@ -181,12 +181,12 @@ def texts_of(X: Any) -> list[str]:
     return [str(text) for text in texts]  # numpy's strings become Python's
 
 
-def targets_of(y: Any, X: Any) -> np.ndarray:
-    """The targets as an array of one value a text. Raises ValueError as scikit-learn does where it is none."""
+def learnable(X: Any, y: Any) -> tuple[list[str], np.ndarray]:
+    """Texts, and an array of one target each. Raises ValueErrors as scikit-learn does where they are none."""
     if y is None:
-        raise InputError("a target for each text", found="None; fit requires y to be passed, but the target y is None",
-                         do="call fit(X, y)")
-    targets: np.ndarray = column_or_1d(y, warn=True)
-    check_consistent_length(X, targets)
+        raise InputError("a target for each text", found="None: requires y to be passed, but the target y is None",
+                         do="call fit(X, y)")  # fmt: skip
+    texts, targets = texts_of(X), column_or_1d(y, warn=True)
+    check_consistent_length(texts, targets)
     assert_all_finite(targets, input_name="y")
-    return targets
+    return texts, targets
