@@ -112,11 +112,14 @@ def result(card: Mapping[str, Any], folder: os.PathLike[str]) -> None:
     """The leaderboard, the winner and why, what to look at, and where the report lies."""
     console = _console()
     console.print(leaderboard(card))
-    console.print(f"[bold]{escape(card['pick']['name'])}[/]: {escape(card['pick']['reason'])}")
-    console.print(_test_line(card))
+    console.print(f"[bold]{escape(card['pick']['name'])}[/]: {escape(card['pick']['reason'])}", soft_wrap=True)
+    console.print(_test_line(card), soft_wrap=True)
+    notes = [finding for finding in card["findings"] if finding["severity"] == "info"]
     for finding in card["findings"]:
-        console.print(f"[yellow]{finding['code']}[/] {escape(finding['message'])} {escape(finding['remedy'])}")
-    console.print(f"The report: {escape(os.path.join(folder, 'card.html'))}", soft_wrap=True)
+        if finding not in notes:
+            console.print(f"[yellow]{finding['code']}[/] {escape(finding['message'])} {escape(finding['remedy'])}")
+    more = f", with {len(notes)} more note{'s' if len(notes) > 1 else ''}" if notes else ""
+    console.print(f"The report{more}: {escape(os.path.join(folder, 'card.html'))}", soft_wrap=True)
 
 
 def preview(found: Mapping[str, Any]) -> None:
