@@ -41,7 +41,8 @@ check: $(STAMP)  ## ruff, mypy --strict, then the tests
 	$(BIN)/python -m pytest
 
 bench: $(STAMP)  ## the benchmarks: every side in the same run, results in benchmarks/
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/pip install -q -c constraints.txt -r benchmarks/requirements.txt
+	$(BIN)/python -m benchmarks.run --all
 
 constraints: $(STAMP)  ## write constraints.txt anew from what is installed
 	@sed '/^[^#]/,$$d' constraints.txt > constraints.new

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from cutler.models.heads import Linear, balance, encode, labels_of
 from cutler.models.tfidf import Tfidf, features, vectorizer
 from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Task
 
-STRENGTHS = (0.1, 0.3, 1.0, 3.0)
+STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """The inverse regularisation C of liblinear; for ridge its inverse is the penalty."""
 MAX_WEIGHTS = 6_000_000
 """Features times labels are kept below this, so that the head stays under 12 MB in half precision."""
@@ -36,7 +38,7 @@ class LinearFamily(Family):
         terms = min(per_row * profile.words.mean * profile.n_train**0.7, _most_terms(profile))
         size = terms * (12 + 2 * max(len(profile.classes), 1)) / 1e6
         rows = profile.n_train * profile.words.mean * (1 if candidate["ngrams"] == "word" else 6)
-        train_s = 3 + rows * (4e-6 + 2e-6 * len(profile.classes))
+        train_s = 3 + rows * (4e-6 + 1e-6 * len(profile.classes))
         return Cost(size_mb=size, memory_mb=150 + 6 * size, latency_ms=0.5 + 0.01 * profile.words.p95, train_s=train_s)
 
     def fit(
@@ -56,14 +58,36 @@ class LinearFamily(Family):
         }
         x, v = features(vectorizers, fold.train, task.inputs), features(vectorizers, fold.validation, task.inputs)
         coded = encode(targets, task.head, labels)
-        best: tuple[float, Decision, Linear, Candidate] | None = None
-        for step, (settings, head) in enumerate(_heads(x, coded, task, seed), start=1):
-            tuned, score = calibrate.judge(task, decision, head(v), fold.validation)
-            if best is None or score > best[0]:
-                best = score, tuned, head, candidate.having(settings)
-            monitor(step, score)
-        assert best is not None
-        return Tfidf(best[3], best[1], vectorizers=vectorizers, head=best[2])
+        tries: dict[tuple[float, bool], tuple[float, Decision, Linear]] = {}
+
+        def reached(strength: float, balanced: bool) -> float:
+            if (strength, balanced) not in tries:
+                head = _head(x, coded, task, strength, balanced=balanced, seed=seed)
+                tuned, score = calibrate.judge(task, decision, head(v), fold.validation)
+                tries[strength, balanced] = score, tuned, head
+                monitor(len(tries), score)
+            return tries[strength, balanced][0]
+
+        strength = _climb(lambda place: reached(STRENGTHS[place], False))
+        if calibrate.uneven(coded, task.head):
+            reached(strength, True)
+        (best, balanced), (_, tuned, head) = max(tries.items(), key=lambda item: item[1][0])
+        chosen = candidate.having({"C": best, "balanced": balanced})
+        return Tfidf(chosen, tuned, vectorizers=vectorizers, head=head)
+
+
+def _climb(reached: Callable[[int], float]) -> float:
+    """The best of `STRENGTHS`, from the middle on in the direction that rises; ties go to the stronger penalty."""
+    place = len(STRENGTHS) // 2
+    for direction in (-1, 1):
+        while 0 <= place + direction < len(STRENGTHS) and _rises(reached, place, direction):
+            place += direction
+    return STRENGTHS[place]
+
+
+def _rises(reached: Callable[[int], float], place: int, direction: int) -> bool:
+    gain = reached(place + direction) - reached(place)
+    return gain > 0 or (gain == 0 and direction < 0)
 
 
 def _going_on(start: Fitted, candidate: Candidate, task: Task, fold: Fold, monitor: Monitor) -> Tfidf:
@@ -79,26 +103,16 @@ def _most_terms(profile: Profile) -> float:
     return MAX_WEIGHTS / max(len(profile.classes), 1)
 
 
-def _heads(
-    x: sp.csr_matrix, coded: np.ndarray, task: Task, seed: int
-) -> Iterator[tuple[dict[str, float | bool], Linear]]:
-    """Heads over the regularisation, then over class weighting where classes are uneven."""
+def _head(x: sp.csr_matrix, coded: np.ndarray, task: Task, strength: float, *, balanced: bool, seed: int) -> Linear:
+    """Ridge regression for numbers, else one support vector machine a label (one for two exclusive labels)."""
     if task.head == "number":
         centre = float(coded.mean())
-        for strength in STRENGTHS:
-            ridge = Ridge(alpha=1 / strength, solver="sparse_cg").fit(x, coded[:, 0] - centre)
-            yield {"C": strength}, Linear(ridge.coef_[:, None], np.asarray([ridge.intercept_ + centre]))
-        return
-    for balanced in (False, True) if calibrate.uneven(coded, task.head) else (False,):
-        weights = balance(coded, task.head, balanced=balanced)
-        for strength in STRENGTHS:
-            yield {"C": strength, "balanced": balanced}, _machines(x, coded, strength, weights, seed)
-
-
-def _machines(x: sp.csr_matrix, coded: np.ndarray, strength: float, weights: np.ndarray, seed: int) -> Linear:
-    """One support vector machine a label (one for two exclusive labels)."""
-    columns = [coded[:, 1]] if coded.shape[1] == 2 and (coded.sum(axis=1) == 1).all() else list(coded.T)
-    found = [_machine(x, column, strength, weights, seed) for column in columns]
+        ridge = Ridge(alpha=1 / strength, solver="sparse_cg").fit(x, coded[:, 0] - centre)
+        return Linear(ridge.coef_[:, None].astype(np.float32), np.asarray([ridge.intercept_ + centre], dtype=np.float32))
+    weights = balance(coded, task.head, balanced=balanced)
+    columns = [coded[:, 1]] if task.head == "class" and coded.shape[1] == 2 else list(coded.T)
+    with ThreadPoolExecutor(int(os.environ.get("CUTLER_THREADS", "1"))) as pool:  # liblinear lets go of the lock
+        found = list(pool.map(lambda column: _machine(x, column, strength, weights, seed), columns))
     weight, bias = np.stack([w for w, _ in found], axis=1), np.asarray([b for _, b in found])
     if len(columns) < coded.shape[1]:
         weight, bias = np.concatenate([-weight, weight], axis=1), np.concatenate([-bias, bias])

@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cutler.errors import Stopped
-from cutler.search.planning import survivors
+from cutler.search.planning import DECAY, survivors
 from cutler.search.trials import Bench
 from cutler.types import Model, PlanItem, Trial
 
 log = logging.getLogger(__name__)
 
 LEAST_STEPS = 20
+FINISH_S = 8.0
+"""Seconds to export the winner and to measure it."""
 
 
 @dataclass
@@ -81,8 +83,9 @@ def _affordable(climber: Climber, until: int, bench: Bench) -> int:
     """`until`, or as far as time allows at the speed seen so far."""
     item, spent = climber.item, bench.spent.get(climber.item.candidate, 0.0)
     per_step = spent / climber.step if climber.step else item.seconds / item.until[-1]
-    again = 0.4 * climber.step
-    most = int(climber.step - again + bench.clock.left_s * 0.95 / max(per_step, 1e-6))
+    again = DECAY * climber.step
+    left_s = (bench.clock.left_s - FINISH_S) * 0.95
+    most = int(climber.step - again + left_s / max(per_step, 1e-6))
     if most < until:
         log.info("%s: %d steps planned, %d are affordable", item.candidate.name, until, most)
     return min(until, most)

@@ -84,7 +84,7 @@ class Planner:
 
     def _one_shots(self, left_s: float) -> list[PlanItem]:
         heavy = [(f, c) for f, c in self.feasible if c.checkpoint]
-        if heavy and left_s < TORCH_S:
+        if heavy and left_s < TORCH_S and self.planned:
             left = f"{max(left_s, 0):.0f} s are left after the floors, and {TORCH_S:.0f} s are needed"
             self.dropped += [(candidate.name, left) for _, candidate in heavy]
             self.feasible = []
@@ -107,6 +107,8 @@ class Planner:
         began = self.clock.spent_s
         climbers = [(c, self._pace(f, c)) for f, c in self.feasible if c.checkpoint and f.trained_in_steps]
         items, dropped = ladder_of(climbers, self.fold, left_s - (self.clock.spent_s - began))
+        if climbers and not items and not self.planned:  # nothing else was asked for: a little is better than nothing
+            return [lone(*climbers[0], self.fold, self.clock)]
         self.dropped += dropped
         return items
 
