@@ -51,6 +51,8 @@ class Bundle:
 
     def scores(self, rows: Sequence[Row | str]) -> np.ndarray:
         """(rows, labels) raw scores."""
+        if not rows:
+            return np.zeros((0, max(len(self.labels), 1)), dtype=np.float32)
         return self.model.scores(self._keyed(rows))
 
     def probabilities(self, rows: Sequence[Row | str]) -> np.ndarray:

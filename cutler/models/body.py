@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from cutler.errors import CheckpointError
 from cutler.models.onnx import batches
+from cutler.models.tokens import encodings
 from cutler.types import Checkpoint, Cost, Profile
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def tokenizer(checkpoint: Checkpoint, *, max_tokens: int) -> Tokenizer:
 
 def encode(reader: Tokenizer, texts: Texts) -> Encoded:
     """Ids and segments of texts, or of pairs as one sequence each."""
-    found = reader.encode_batch_fast(list(texts))
+    found = encodings(reader, texts)
     return Encoded(
         [np.asarray(e.ids, dtype=np.int32) for e in found], [np.asarray(e.type_ids, dtype=np.int32) for e in found]
     )

@@ -15,6 +15,7 @@ from tokenizers import Encoding, Tokenizer
 from cutler.models.base import Arrays, Decision, Fitted, texts_of
 from cutler.models.heads import Linear
 from cutler.models.pairs import combine
+from cutler.models.tokens import encodings
 from cutler.types import Candidate, Row
 
 TOKENS_PER_BATCH = 2048
@@ -53,10 +54,10 @@ class Onnx(Fitted):
 
     def embed(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> np.ndarray:
         """(texts, width), in the order given; batches hold texts of like length, so that little is padding."""
-        encodings = self.tokenizer.encode_batch_fast(list(texts))
+        encoded = encodings(self.tokenizer, texts)
         found: np.ndarray | None = None
-        for places in batches([len(encoding) for encoding in encodings]):
-            (features,) = self.session.run(["features"], self._inputs([encodings[i] for i in places]))
+        for places in batches([len(encoding) for encoding in encoded]):
+            (features,) = self.session.run(["features"], self._inputs([encoded[i] for i in places]))
             if found is None:
                 found = np.zeros((len(texts), features.shape[1]), dtype=np.float32)
             found[places] = features
@@ -71,10 +72,10 @@ class Onnx(Fitted):
         over = [[len(e) > self.max_tokens for e in whole.encode_batch_fast(side)] for side in texts]
         return float(np.any(over, axis=0).mean())
 
-    def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, np.ndarray]:
-        shape = (len(encodings), max(len(encoding) for encoding in encodings))
+    def _inputs(self, encoded: Sequence[Encoding]) -> dict[str, np.ndarray]:
+        shape = (len(encoded), max(len(encoding) for encoding in encoded))
         inputs = {name: np.zeros(shape, dtype=np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
-        for row, encoding in enumerate(encodings):
+        for row, encoding in enumerate(encoded):
             inputs["input_ids"][row, : len(encoding)] = encoding.ids
             inputs["attention_mask"][row, : len(encoding)] = 1
             inputs["token_type_ids"][row, : len(encoding)] = encoding.type_ids
