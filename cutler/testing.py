@@ -1,0 +1,282 @@
+"""The contract suite: what every task, family, model and compressor keeps, ours and other people's alike.
+
+Each check takes a part and raises AssertionError with the promise that it broke. Rows and a tiny checkpoint of random
+weights come along, so that a check takes seconds and needs no network and no torch of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+from cutler import profile, registry
+from cutler.errors import Stopped
+from cutler.types import Answer, Candidate, Compressor, Cost, Family, Fold, Model, Profile, Row, Splits, Task
+
+__all__ = ["check_compressor", "check_family", "check_model", "check_task", "facts", "fold", "rows", "tiny_checkpoint"]
+
+ODD_TEXTS = {
+    "empty": "", "blank": " \t\n ", "unknown script": "ᚠᛇᚻ ꦲꦏ", "100,000 characters": "parcel " * 14_286,
+    "emoji": "👩‍👩‍👧‍👦🔥 ok 👍🏽", "control characters": "a\x00b\x07\x1b[31mc\ufeff\u200b",
+    "right to left": "לא קיבלתי את החבילה 12 \u202eabc",
+}  # fmt: skip
+CLOSE = 1e-3
+"""How far scores may differ between batches, orders and the stored format, in units of their spread."""
+STEPS = 4
+WORDS: Mapping[str, Sequence[str]] = {
+    "billing": ("the invoice shows a wrong amount", "you charged my card twice", "please refund the payment",
+                "a fee that nobody explained"),
+    "delivery": ("the parcel never arrived", "the courier left the box outside", "my shipment is three days late",
+                 "tracking has not moved"),
+    "login": ("the password reset link fails", "my account is locked", "i cannot sign in any more",
+              "the code was never accepted"),
+}  # fmt: skip
+AROUND = ("hello", "good morning", "since monday", "once again", "please help", "thank you", "as i wrote before",
+          "today", "in the evening", "from my phone", "at the office", "for the second time")  # fmt: skip
+URGENCY = {"billing": 2.0, "delivery": 3.5, "login": 5.0}
+
+
+def rows(task: str, n: int = 60, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Rows that a model can learn from, keyed by the roles of a task of that name, the same every time."""
+    rng = np.random.default_rng(seed)
+    roles = registry.task(task).roles
+    return [_row(roles, number, rng) for number in range(n)]
+
+
+def fold(task: str, n: int = 60) -> Fold:
+    """Two thirds of such rows for training, the others for validation."""
+    found = rows(task, n)
+    return Fold(found[: 2 * n // 3], found[2 * n // 3 :])
+
+
+def facts(task: Task, part: Fold) -> Profile:
+    """The profile of such a fold, its validation rows standing in for a test split."""
+    return profile.describe(Splits(part.train, part.validation, part.validation), task)
+
+
+def _row(roles: Sequence[str], number: int, rng: np.random.Generator) -> dict[str, Any]:
+    topics = list(WORDS)
+    first = topics[number % len(topics)]
+    second = first if number % 2 else topics[(number + 1 + number // 6 % 2) % len(topics)]
+    several = tuple(sorted({first, second})) if number % 5 else ()
+    paired = "text_pair" in roles
+    said = several if "labels" in roles else (first,)
+    target = {
+        "label": ("same" if first == second else "different") if paired else first,
+        "labels": several,
+        "score": (5.0 if first == second else 1.0) + float(rng.normal(0, 0.2)) if paired else URGENCY[first],
+    }
+    texts = {"text": _text(said, rng), "text_pair": _text((second,), rng)}
+    return {role: {**texts, **target}[role] for role in roles}
+
+
+def _text(topics: Sequence[str], rng: np.random.Generator) -> str:
+    said = [str(rng.choice(WORDS[topic])) for topic in topics] or ["nothing in particular"]
+    before, after = rng.choice(AROUND, 2, replace=False)
+    return " ".join([before, *said, after, f"case {rng.integers(1000)}"])
+
+
+def tiny_checkpoint(folder: Path, *, layers: int = 2, width: int = 32, seed: int = 0) -> Path:
+    """A BERT of random weights with a WordPiece tokenizer, written to `folder` as save_pretrained would."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "model_type": "bert", "architectures": ["BertModel"], "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 2 * width,
+        "max_position_embeddings": 128, "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-12,
+        "pad_token_id": 0, "dtype": "float32",
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}', encoding="utf-8")
+    save_file(_bert(config, seed), folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def _tokenizer() -> Tokenizer:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    sentences = [*(said for each in WORDS.values() for said in each), *AROUND, "case 0123456789 nothing in particular"]
+    tokenizer.train_from_iterator(sentences * 3, trainers.WordPieceTrainer(vocab_size=400, special_tokens=special))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )  # fmt: skip
+    return tokenizer
+
+
+def _bert(config: Mapping[str, Any], seed: int) -> dict[str, np.ndarray]:
+    """Random weights under the names that transformers gives them."""
+    rng = np.random.default_rng(seed)
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    found: dict[str, np.ndarray] = {}
+    sizes = {"word": config["vocab_size"], "position": config["max_position_embeddings"], "token_type": 2}
+    for kind, size in sizes.items():
+        found[f"embeddings.{kind}_embeddings.weight"] = rng.normal(0, 0.5, (size, width))
+    norms = ["embeddings.LayerNorm"]
+    dense = {"pooler.dense": (width, width)}
+    for number in range(config["num_hidden_layers"]):
+        layer = f"encoder.layer.{number}"
+        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
+        dense |= {f"{layer}.attention.self.{part}": (width, width) for part in ("query", "key", "value")}
+        dense |= {f"{layer}.attention.output.dense": (width, width), f"{layer}.intermediate.dense": (inner, width),
+                  f"{layer}.output.dense": (width, inner)}  # fmt: skip
+    for name in norms:
+        found |= {f"{name}.weight": np.ones(width), f"{name}.bias": np.zeros(width)}
+    for name, shape in dense.items():
+        found |= {f"{name}.weight": rng.normal(0, shape[1] ** -0.5, shape), f"{name}.bias": np.zeros(shape[0])}
+    return {name: array.astype(np.float32) for name, array in found.items()}
+
+
+def check_task(kind: type[Task], examples: Sequence[Row] | None = None) -> None:
+    """What a task promises: it knows its columns, reads its own targets, and a perfect model is the best one."""
+    task, given = kind(), list(examples or rows(kind.name))
+    assert kind.roles[:-1] == task.inputs, "all roles but the last are what a model reads"
+    assert kind.roles[-1] == task.target, "the last role is what a model answers"
+    assert task.metric in kind.metrics, "the primary metric is one of the task's"
+    columns = kind.recognises(given)
+    assert columns is not None, "a task recognises rows keyed by its own roles"
+    assert set(columns) == set(kind.roles), "a task finds a column for every role"
+    assert kind.recognises([{"nothing": ""}]) is None, "a task does not recognise rows without its columns"
+    targets = task.targets(given)
+    assert len(targets) == len(given), "one target a row"
+    for target in targets:
+        assert task.parse_target(target) == target, "a target reads as itself"
+    _check_measuring(task, targets)
+
+
+def _check_measuring(task: Task, targets: Sequence[Any]) -> None:
+    swapped = [*targets[1:], targets[0]]
+    assert task.score(targets, targets) > task.score(targets, swapped), "the right answers score higher than wrong ones"
+    assert task.score(targets, [Answer(t).value for t in targets]) == task.score(targets, targets)
+    measured = task.measure(targets, swapped)
+    assert set(task.metrics) <= set(measured), "every metric is measured"
+    assert all(math.isfinite(value) for value in measured.values()), "every metric is a number"
+    draws = np.random.default_rng(0).multinomial(len(targets), np.ones(len(targets)) / len(targets), 7)
+    assert task.resampled(targets, swapped, draws).shape == (7,), "one value a row of weights"
+    once = task.resampled(targets, swapped, np.ones((1, len(targets)), np.uint8))
+    assert math.isclose(float(once[0]), task.score(targets, swapped), abs_tol=1e-6), "weights of one change nothing"
+
+
+def check_family(family: Family, folder: Path, *, checkpoints: Sequence[str] = (), tasks: Sequence[str] = ()) -> None:
+    """What a family promises, on each task whose head it serves (or those named): see the checks called here."""
+    served = tasks or [kind.name for kind in registry.tasks() if kind.head in family.heads]
+    assert served, "a family serves a head that some task has"
+    for name in served:
+        task, part = registry.task(name)(), fold(name)
+        found = facts(task, part)
+        candidates = family.propose(task, found, checkpoints)
+        assert candidates, "a family proposes at least one candidate"
+        for candidate in candidates:
+            _check_candidate(family, candidate, task, part, found)
+        _check_fitting(family, candidates[0], task, part, folder / name)
+
+
+def _check_candidate(family: Family, candidate: Candidate, task: Task, part: Fold, found: Profile) -> None:
+    assert candidate.family == family.name, "a candidate names its family"
+    again = Candidate.from_json(json.loads(json.dumps(candidate.as_json())))
+    assert again == candidate, "a candidate is equal after JSON"
+    assert hash(again) == hash(candidate), "a candidate can be hashed"
+    cost = family.estimate(candidate, found)
+    assert isinstance(cost, Cost), "the estimate is a Cost"
+    assert cost.size_mb > 0, "the size is foreseen"
+    assert cost.latency_ms > 0, "the latency is foreseen"
+    assert family.pace(candidate, task, part, found).seconds(len(part.train), 1) >= 0, "a pace in seconds"
+
+
+def _check_fitting(family: Family, candidate: Candidate, task: Task, part: Fold, folder: Path) -> None:
+    heard: list[tuple[int, float]] = []
+    model, twin = (
+        family.fit(candidate, task, part, state=folder / place / candidate.key, until=STEPS, seed=3,
+                   monitor=lambda step, score: heard.append((step, score)))
+        for place in ("first", "second")
+    )  # fmt: skip
+    assert model.candidate.family == family.name, "a model carries the candidate that it was fitted from"
+    _close(model.scores(part.validation), twin.scores(part.validation), "the same seed gives the same scores")
+    assert all(step >= 1 and not math.isnan(score) for step, score in heard), "the monitor hears of steps and scores"
+    check_model(model, part.validation, folder / "stored")
+    if family.trained_in_steps:
+        assert heard, "a family that is trained in steps tells its monitor"
+        _check_stopping(family, candidate, task, part, folder)
+
+
+def _check_stopping(family: Family, candidate: Candidate, task: Task, part: Fold, folder: Path) -> None:
+    def enough(step: int, score: float) -> None:
+        raise Stopped("enough")
+
+    state = folder / "stopped" / candidate.key
+    stopped = family.fit(candidate, task, part, state=state, until=STEPS, monitor=enough, seed=3)
+    assert len(stopped.predict(part.validation)) == len(part.validation), "a run that was stopped still gives a model"
+
+
+def check_model(model: Model, given: Sequence[Row], folder: Path) -> None:
+    """What a fitted model promises: one answer each, in order, whatever the batch, and the same after a round trip."""
+    scores, answers = model.scores(given), model.predict(given)
+    assert scores.ndim == 2, "scores are (rows, labels)"
+    assert len(scores) == len(given) == len(answers), "one answer each"
+    assert np.isfinite(scores).all(), "scores are finite"
+    for answer in answers:
+        _check_answer(answer)
+    assert model.predict([]) == [], "no rows, no answers"
+    _close(model.scores(given[::-1])[::-1], scores, "the order of the rows does not change a score")
+    _close(np.concatenate([model.scores([row]) for row in given]), scores, "the batch does not change a score")
+    _check_odd_texts(model, given[0])
+    _check_round_trip(model, given, folder)
+
+
+def _check_odd_texts(model: Model, row: Row) -> None:
+    inputs = [role for role in ("text", "text_pair") if role in row]
+    found = [{**row, inputs[-1]: text} for text in ODD_TEXTS.values()]
+    found += [dict.fromkeys(inputs, ODD_TEXTS["empty"])]
+    answers = model.predict(found)
+    assert len(answers) == len(found), "one answer each, odd texts too"
+    for name, answer, score in zip([*ODD_TEXTS, "empty"], answers, model.scores(found), strict=True):
+        assert np.isfinite(score).all(), f"a finite score for a text that is {name}"
+        _check_answer(answer)
+
+
+def _check_round_trip(model: Model, given: Sequence[Row], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder)
+    stored = type(model).load(folder)
+    assert stored.candidate == model.candidate, "a stored model carries its candidate"
+    _close(stored.scores(given), model.scores(given), "a stored model scores as before")
+    for before, after in zip(model.predict(given), stored.predict(given), strict=True):
+        assert type(before.value) is type(after.value), "a stored model answers in the same type"
+        if not isinstance(before.value, float):
+            assert before.value == after.value, "a stored model answers as before"
+    pickled = [path.name for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".bin", ".joblib")]
+    assert not pickled, f"no pickle among the files, found {pickled}"
+
+
+def _check_answer(answer: Answer) -> None:
+    assert isinstance(answer, Answer), "an Answer"
+    assert math.isnan(answer.probability) or 0 <= answer.probability <= 1, "a probability from 0 to 1, or NaN"
+    if isinstance(answer.value, float):
+        assert math.isfinite(answer.value), "a number is finite"
+
+
+def check_compressor(compressor: Compressor, model: Model, part: Fold, folder: Path) -> None:
+    """What a compressor promises of a model that it accepts: a model of its own, and the given one as it was."""
+    if not compressor.accepts(model):
+        return
+    before = model.scores(part.validation)
+    smaller = compressor.apply(model, part)
+    _close(model.scores(part.validation), before, "the model given stays as it was")
+    assert compressor.name in smaller.candidate.compression, "the candidate names the compression"
+    check_model(smaller, part.validation, folder)
+
+
+def _close(found: np.ndarray, wanted: np.ndarray, promise: str) -> None:
+    spread = float(wanted.std()) + 1e-6
+    apart = float(np.abs(found - wanted).max(initial=0.0))
+    assert apart <= CLOSE * max(spread, 1.0), f"{promise}: {apart:.2g} apart, at a spread of {spread:.2g}"
