@@ -159,9 +159,11 @@ def leaderboard(card: Mapping[str, Any]) -> Table:
     table.add_column("model", overflow="fold")
     for name in (f"validation {words.metric_name(card['metric'])}", "latency", "size", "memory", "fitted in"):
         table.add_column(name, justify="right")
-    table.add_column("", overflow="fold")
+    if any(trial["status"] != "complete" for trial in card["trials"]):
+        table.add_column("why not", overflow="fold")
     for number, trial in sorted(enumerate(card["trials"]), key=lambda pair: _standing(pair[1])):
-        table.add_row(*_trial_row(trial, card["metric"], picked=number == card["pick"]["index"]))
+        row = _trial_row(trial, card["metric"], picked=number == card["pick"]["index"])
+        table.add_row(*row[: len(table.columns)])
     return table
 
 
