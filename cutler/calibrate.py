@@ -11,9 +11,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from cutler.models.base import Decision, Fitted
-from cutler.models.heads import HELD_PENALTIES, Linear, Matrix, Scaler, balance, encode, held, labels_of, path
+from cutler.models.heads import HELD_PENALTIES, Linear, Matrix, Scaler, balance, encode, held, labels_of, path, ridge
 from cutler.types import Fold, Monitor, Row, Task
 
+PROBE_PENALTIES = (0.3, 0.03)
 STEPS = 64
 """How many places a threshold is looked for at."""
 
@@ -90,6 +91,17 @@ def fit_head(task: Task, fold: Fold, train: np.ndarray, validation: np.ndarray, 
                 break
     assert best is not None
     return best
+
+
+def probe(task: Task, fold: Fold, train: np.ndarray, validation: np.ndarray) -> float:
+    """What features are good for, by closed-form ridge on them: the primary metric reached on validation."""
+    targets = task.targets(fold.train)
+    labels = labels_of(targets, task.head)
+    coded, scaler = encode(targets, task.head, labels), Scaler(train)
+    weights = np.ones(len(coded), dtype=np.float32)
+    decision, scores = Decision(task.head, labels, task.inputs), scaler(validation)
+    found = ridge(scaler(train), coded, penalties=PROBE_PENALTIES, weights=weights)
+    return max(judge(task, decision, head(scores), fold.validation)[1] for head in found)
 
 
 def adapt_head(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cutler import calibrate, catalog
-from cutler.models import body, heads
-from cutler.models.base import Decision, Fitted, texts_of
+from cutler.models import body
+from cutler.models.base import Fitted, texts_of
 from cutler.models.network import Transformer
 from cutler.models.onnx import Onnx
 from cutler.models.pairs import combine
@@ -97,19 +97,8 @@ def _ranked(
     x: Sequence[np.ndarray], v: Sequence[np.ndarray], depth: int, task: Task, fold: Fold
 ) -> list[tuple[int, int]]:
     """(layer, pooling) within `depth` layers, best validation score of a ridge probe first."""
-    targets = task.targets(fold.train)
-    labels = heads.labels_of(targets, task.head)
-    coded = heads.encode(targets, task.head, labels)
-    weights = np.ones(len(coded), dtype=np.float32)
-    scored: list[tuple[float, int, int]] = []
-    for layer in range(1, depth + 1):
-        for pooling in range(len(body.POOLINGS)):
-            features = _at(x, layer, pooling)
-            scaler = heads.Scaler(features)
-            probes = heads.ridge(scaler(features), coded, penalties=(0.3, 0.03), weights=weights)
-            scores = scaler(_at(v, layer, pooling))
-            decision = Decision(task.head, labels, task.inputs)
-            reached = max(calibrate.judge(task, decision, probe(scores), fold.validation)[1] for probe in probes)
-            scored.append((reached, layer, pooling))
+    scored = [
+        (calibrate.probe(task, fold, _at(x, layer, pooling), _at(v, layer, pooling)), layer, pooling)
+        for layer in range(1, depth + 1) for pooling in range(len(body.POOLINGS))
+    ]  # fmt: skip
     return [(layer, pooling) for _, layer, pooling in sorted(scored, reverse=True)]
-

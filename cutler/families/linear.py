@@ -108,7 +108,8 @@ def _head(x: sp.csr_matrix, coded: np.ndarray, task: Task, strength: float, *, b
     if task.head == "number":
         centre = float(coded.mean())
         ridge = Ridge(alpha=1 / strength, solver="sparse_cg").fit(x, coded[:, 0] - centre)
-        return Linear(ridge.coef_[:, None].astype(np.float32), np.asarray([ridge.intercept_ + centre], dtype=np.float32))
+        weight, bias = ridge.coef_[:, None], np.asarray([ridge.intercept_ + centre])
+        return Linear(weight.astype(np.float32), bias.astype(np.float32))
     weights = balance(coded, task.head, balanced=balanced)
     columns = [coded[:, 1]] if task.head == "class" and coded.shape[1] == 2 else list(coded.T)
     with ThreadPoolExecutor(int(os.environ.get("CUTLER_THREADS", "1"))) as pool:  # liblinear lets go of the lock

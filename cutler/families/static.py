@@ -22,8 +22,8 @@ from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pac
 
 MOST_READ = 8000
 """Tokens that the checkpoint itself reads, the commonest first; three positions each."""
-RARE = 1e-3
-"""The constant a of SIF: a token of frequency p weighs a / (a + p)."""
+RARE = (1.0, 1e-2, 1e-3)
+"""Constants a of SIF to choose from: a token of frequency p weighs a / (a + p); with 1, nearly all weigh the same."""
 
 
 class StaticFamily(Family):
@@ -63,11 +63,18 @@ class StaticFamily(Family):
         vectors = body.cached(
             state.parent / "shared", parts, lambda: _distil(checkpoint, counts, candidate["width"], seed)
         )
-        x = combine([average(vectors, side) for side in ids])
-        v = combine([average(vectors, token_ids(reader, side)) for side in texts_of(fold.validation, task.inputs)])
-        found = calibrate.fit_head(task, fold, x, v, monitor)
+        held_out = [token_ids(reader, side) for side in texts_of(fold.validation, task.inputs)]
+        frequency = np.maximum(counts, 0.5) / counts.sum()
+
+        def features(rare: float) -> tuple[np.ndarray, np.ndarray]:
+            weighted = _weighted(vectors, frequency, rare)
+            return combine([average(weighted, side) for side in ids]), combine([average(weighted, s) for s in held_out])
+
+        rare = max(RARE, key=lambda rare: calibrate.probe(task, fold, *features(rare)))
+        found = calibrate.fit_head(task, fold, *features(rare), monitor)
         return Static(
-            candidate.having(found.settings), found.decision, tokenizer=reader, vectors=vectors,
+            candidate.having({**found.settings, "rare": rare}), found.decision, tokenizer=reader,
+            vectors=_weighted(vectors, frequency, rare),
             place=np.arange(len(vectors)), head=found.head,
         )  # fmt: skip
 
@@ -84,7 +91,7 @@ def _going_on(start: Fitted, candidate: Candidate, task: Task, fold: Fold, monit
 
 
 def _distil(checkpoint: Checkpoint, counts: np.ndarray, width: int, seed: int) -> np.ndarray:
-    """(vocabulary, width) half-precision vectors that bear their weights."""
+    """(vocabulary, width) half-precision vectors, not weighted yet."""
     network = body.load(checkpoint)
     read = np.argsort(-counts, kind="stable")[: min(MOST_READ, int((counts > 0).sum()))]
     outputs = body.read_alone(network, checkpoint, read)
@@ -94,5 +101,9 @@ def _distil(checkpoint: Checkpoint, counts: np.ndarray, width: int, seed: int) -
     whole = mapped(scaler(inputs))
     whole[read] = outputs
     reducer = PCA(min(width, *outputs.shape), random_state=seed).fit(outputs)
-    frequency = np.maximum(counts, 0.5) / counts.sum()
-    return np.asarray(reducer.transform(whole) * (RARE / (RARE + frequency))[:, None], dtype=np.float16)
+    return np.asarray(reducer.transform(whole), dtype=np.float16)
+
+
+def _weighted(vectors: np.ndarray, frequency: np.ndarray, rare: float) -> np.ndarray:
+    """(vocabulary, width) vectors times their weights."""
+    return np.asarray(vectors * (rare / (rare + frequency))[:, None], dtype=np.float16)
