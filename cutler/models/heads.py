@@ -114,8 +114,9 @@ def logistic(
 ) -> Linear:
     """Penalised (multinomial or per-label) logistic regression by L-BFGS.
 
-    Minimises the weighted mean loss + penalty / 2 · ‖weight − prior‖², the bias free. `start` only speeds it up;
-    `prior` (zero unless given) is what few new rows are held to. Source: Bishop 2006, 4.3.4 and 4.4.
+    Minimises the weighted mean loss + penalty / 2 · ‖weight − prior‖². `start` only speeds it up; `prior` is what few
+    new rows are held to, its bias too, so that labels which these rows lack stay possible; without one, zero, and the
+    bias is free. Source: Bishop 2006, 4.3.4 and 4.4.
     """
     shape = (features.shape[1], coded.shape[1])
     origin = prior.weight if prior else np.zeros(shape, dtype=np.float32)
@@ -127,10 +128,11 @@ def logistic(
         scores = np.asarray(features @ weight) + bias.astype(np.float32)
         value, residual = _loss(scores, coded, head)
         residual = residual * (weights / total)[:, None]
-        pull = weight - origin
+        pull, lift = weight - origin, bias - prior.bias if prior else np.zeros_like(bias)
         gradient = np.asarray(features.T @ residual) + penalty * pull
-        flat_gradient = np.concatenate([gradient.ravel(), residual.sum(axis=0)]).astype(np.float64)
-        return float(weights @ value) / total + penalty / 2 * float((pull * pull).sum()), flat_gradient
+        flat_gradient = np.concatenate([gradient.ravel(), residual.sum(axis=0) + penalty * lift]).astype(np.float64)
+        held_back = penalty / 2 * float((pull * pull).sum() + (lift * lift).sum())
+        return float(weights @ value) / total + held_back, flat_gradient
 
     flat = np.concatenate([begin.weight.ravel(), begin.bias]).astype(np.float64)
     found = minimize(loss, flat, jac=True, method="L-BFGS-B", options={"maxiter": max_iter, "maxcor": 8, "ftol": 1e-6})
