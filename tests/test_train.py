@@ -1,0 +1,181 @@
+"""The training loop: any step can be the last, any stop can go on, the best weights are kept."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutler import train
+from cutler.errors import Stopped
+
+RECIPE = train.Recipe(learning_rate=0.02, batch=8, warmup=2)
+
+
+class Setting:
+    """A small regression: 50 rows, a network with dropout, and a record of what the loop did."""
+
+    def __init__(self, state, *, recipe=RECIPE, seed=3):
+        torch.manual_seed(0)
+        self.x = torch.randn(50, 6)
+        self.y = self.x.sum(dim=1, keepdim=True)
+        self.network = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Dropout(0.2), nn.Linear(16, 1))
+        self.lengths = np.random.default_rng(0).integers(3, 40, 50)
+        self.state, self.recipe, self.seed = state, recipe, seed
+        self.batches, self.told = [], []
+
+    def loss(self, places):
+        self.batches.append(places.tolist())
+        return (self.network(self.x[places]) - self.y[places]).square().mean()
+
+    def run(self, until, *, evaluate=None, every=1000, monitor=None):
+        groups = [list(self.network[0].parameters()), list(self.network[3].parameters())]
+        return train.run(
+            self.network, train.Examples(self.lengths, self.loss), recipe=self.recipe, groups=groups, until=until,
+            state=self.state, evaluate=evaluate or itertools.count().__next__, every=every, seed=self.seed,
+            monitor=monitor or (lambda step, score: self.told.append((step, score))),
+        )  # fmt: skip
+
+    def weights(self):
+        return torch.cat([p.detach().flatten() for p in self.network.parameters()])
+
+
+def error(setting):
+    setting.network.eval()
+    with torch.no_grad():
+        return float((setting.network(setting.x) - setting.y).square().mean())
+
+
+def test_training_learns(tmp_path):
+    setting = Setting(tmp_path)
+    before = error(setting)
+    assert setting.run(120).step == 120
+    assert error(setting) < before / 5
+
+
+def test_going_on_from_a_stop_gives_the_weights_of_an_undisturbed_run(tmp_path):
+    whole, parts = Setting(tmp_path / "whole"), Setting(tmp_path / "parts")
+    whole.run(60)
+    parts.run(15)
+    assert train.has_state(tmp_path / "parts")
+    again = Setting(tmp_path / "parts")
+    assert again.run(40).step == 40
+    last = Setting(tmp_path / "parts")
+    last.run(60)
+    assert torch.equal(last.weights(), whole.weights())
+
+
+def test_a_run_that_goes_on_starts_where_the_stable_part_ended_and_sees_the_batches_that_follow(tmp_path):
+    whole, first = Setting(tmp_path / "whole"), Setting(tmp_path / "parts")
+    whole.run(30)
+    first.run(10)
+    second = Setting(tmp_path / "parts")
+    second.run(30)
+    assert len(first.batches) == 10
+    assert second.batches == whole.batches[6:]  # the last four of ten steps were decay
+
+
+def test_another_seed_gives_other_batches_and_the_same_seed_the_same(tmp_path):
+    settings = [Setting(tmp_path / str(n), seed=seed) for n, seed in enumerate((3, 3, 4))]
+    for setting in settings:
+        setting.run(10)
+    assert settings[0].batches == settings[1].batches != settings[2].batches
+    assert torch.equal(settings[0].weights(), settings[1].weights())
+
+
+def test_an_epoch_holds_every_row_once_in_batches_of_like_length(tmp_path):
+    setting = Setting(tmp_path)
+    setting.run(14)
+    assert sorted(itertools.chain(*setting.batches[:7])) == list(range(50))
+    assert sorted(itertools.chain(*setting.batches[7:])) == list(range(50))
+    spread = [np.ptp(setting.lengths[places]) for places in setting.batches]
+    assert np.mean(spread) < 10 < np.ptp(setting.lengths)
+
+
+def test_the_rate_rises_stays_and_falls_to_nothing():
+    factors = [train._factor(step, 60, 100, train.Recipe(1.0, warmup=10)) for step in range(101)]
+    assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert set(factors[10:61]) == {1.0}
+    assert factors[60:] == pytest.approx([1 - i / 40 for i in range(41)])
+
+
+def test_the_weights_that_validation_liked_best_are_kept(tmp_path):
+    setting = Setting(tmp_path)
+    scores, seen = iter([0.2, 0.9, 0.5, 0.1]), []
+
+    def evaluate():
+        seen.append(setting.weights().clone())
+        return next(scores)
+
+    progress = setting.run(20, evaluate=evaluate, every=5)
+    assert (progress.best, progress.best_step) == (0.9, 10)
+    assert torch.equal(setting.weights(), seen[1])
+    assert setting.told == [(5, 0.2), (10, 0.9), (15, 0.9), (20, 0.9)]
+
+
+def test_a_monitor_that_has_seen_enough_ends_the_run_with_a_usable_network(tmp_path):
+    def enough(step, score):
+        if step >= 6:
+            raise Stopped("seen enough")
+
+    setting = Setting(tmp_path)
+    assert setting.run(50, every=3, monitor=enough).step == 6
+    assert len(setting.batches) == 6
+    assert not setting.network.training
+
+
+def test_a_batch_too_large_for_memory_is_cut_and_gives_the_same_step(tmp_path, caplog):
+    plain, short = (Setting(tmp_path / name, recipe=train.Recipe(0.02, batch=8, warmup=2)) for name in "ab")
+    for setting in (plain, short):
+        setting.network[2].p = 0.0
+    whole = short.loss
+
+    def once_too_large(places):
+        if len(places) > 4:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return whole(places)
+
+    short.loss = once_too_large
+    plain.run(3)
+    short.run(3)
+    assert max(len(places) for places in short.batches) == 4 < max(len(places) for places in plain.batches)
+    assert [*itertools.chain(*short.batches)] == [*itertools.chain(*plain.batches)]
+    assert torch.allclose(short.weights(), plain.weights(), atol=1e-6)
+    assert "cut into 2 parts" in caplog.text
+
+
+def test_another_error_of_the_loss_is_not_swallowed(tmp_path):
+    setting = Setting(tmp_path)
+
+    def broken(places):
+        raise RuntimeError("shapes do not match")
+
+    setting.loss = broken
+    with pytest.raises(RuntimeError, match="shapes"):
+        setting.run(3)
+
+
+def test_what_does_not_fit_row_by_row_is_not_tried_for_ever(tmp_path):
+    setting = Setting(tmp_path)
+
+    def never(places):
+        raise RuntimeError("out of memory")
+
+    setting.loss = never
+    with pytest.raises(RuntimeError, match="out of memory"):
+        setting.run(3)
+
+
+def test_layers_below_learn_slower_by_layer_decay_and_biases_do_not_decay(tmp_path):
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    groups = [list(part.parameters()) for part in network]
+    settings = train._optimizer(groups, train.Recipe(1e-3, layer_decay=0.5, weight_decay=0.1)).param_groups
+    assert [(g["lr"], g["weight_decay"]) for g in settings] == [(1e-3, 0.1), (1e-3, 0), (5e-4, 0.1), (5e-4, 0)]
+
+
+def test_state_on_disk_is_safetensors_alone(tmp_path):
+    Setting(tmp_path).run(10)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
