@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def fit(
     plan: Path | str | None = None, threads: int | None = None, group: str | None = None, examples: bool = True,
     weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
     progress: Progress | None = None,
-) -> Bundle:  # fmt: skip
+) -> Chosen:  # fmt: skip
     """The cheapest model for `source` that is good enough within `constraints`, as a bundle in `out`.
 
     `source` is a path, "-", a table or a list of mappings; `columns` maps roles (text, text_pair, label, labels,
@@ -127,13 +127,28 @@ def dry_run(
     }  # fmt: skip
 
 
-def load(path: Path | str) -> Bundle | Bare:
+def load(path: Path | str) -> Chosen | Bare:
     """The bundle at `path`; or a checkpoint (a folder, a catalog name, a hub id), which can be fine-tuned only."""
     if bundle.is_bundle(Path(path)) or (Path(path).exists() and not (Path(path) / "config.json").is_file()):
-        return bundle.read(path)
+        return Chosen.of(bundle.read(path))
     if str(path) in catalog.packaged() or Path(path).exists() or str(path).count("/") == 1:
         return Bare(catalog.find(str(path)), str(path))
-    return bundle.read(path)
+    return Chosen.of(bundle.read(path))
+
+
+class Chosen(Bundle):
+    """A bundle that can go on learning."""
+
+    @classmethod
+    def of(cls, found: Bundle) -> Self:
+        return cls(found.folder, found.task, found.model)
+
+    def fine_tune(self, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Chosen:
+        """A new bundle, in which this model has gone on learning from `source`, with the kept rows beside it.
+
+        Rows are keyed by the columns of the training data, or by role. Labels that are new join the known ones.
+        """
+        return fine_tune(self, source, out=out, budget=budget)
 
 
 @dataclass(frozen=True)
@@ -143,20 +158,20 @@ class Bare:
     checkpoint: Checkpoint
     name: str
 
-    def predict(self, rows: Sequence[Row | str]) -> list[Any]:
+    def predict(self, rows: Sequence[Row | str]) -> NoReturn:
         """Always refuses: raises UsageError."""
         raise UsageError(
             "a model that was fitted on labelled rows", found=f"the bare checkpoint {self.name!r}",
             do="call fine_tune(rows) first, or cutler.fit: pretraining alone does not know your labels",
         )  # fmt: skip
 
-    def fine_tune(self, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Bundle:
+    def fine_tune(self, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Chosen:
         """A bundle in which this checkpoint is fine-tuned on `source` within `budget`."""
         return fit(source, constraints=Constraints(budget=budget, tolerance=0.0), out=out, checkpoints=(self.name,),
                    families=("encoder",))  # fmt: skip
 
 
-def fine_tune(fitted: Bundle, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Bundle:
+def fine_tune(fitted: Bundle, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Chosen:
     """A new bundle whose model goes on from that of `fitted`, on new rows and the rows the bundle kept."""
     job = _job(out, Constraints(budget=budget), None, None)
     asked = fitted.task
@@ -190,7 +205,7 @@ def _going_on(fitted: Bundle, task: Task, splits: Splits, facts: Profile, job: J
 def _carry_out(
     job: Job, table: Table, asked: Task, splits: Splits, facts: Profile, work: planning.Planner | Plan, place: Path, *,
     examples: bool, weights: bool,
-) -> Bundle:  # fmt: skip
+) -> Chosen:  # fmt: skip
     """From a plan to a bundle: search, pick, calibrate, evaluate, check, report, write."""
     found = search.run(asked, splits.fold, facts, job.constraints, work=work, folder=place, clock=job.clock,
                        progress=job.progress)  # fmt: skip
@@ -212,7 +227,8 @@ def _carry_out(
     files["plan.json"] = json.dumps(found.plan.as_json(), indent=1, ensure_ascii=False)
     if examples:
         files[bundle.ROWS] = _sample(splits, found.plan.seed)
-    return bundle.write(job.out, task=asked, model=Path(picked.trial.folder) / "model", files=files, weights=weights)
+    folder = Path(picked.trial.folder) / "model"
+    return Chosen.of(bundle.write(job.out, task=asked, model=folder, files=files, weights=weights))
 
 
 def read_plan(path: Path | str) -> Plan:

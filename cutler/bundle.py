@@ -77,12 +77,6 @@ class Bundle:
         file = self.folder / ROWS
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
 
-    def fine_tune(self, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Bundle:
-        """A new bundle, in which this model has gone on learning from `source`, with the kept rows beside it."""
-        from cutler import api
-
-        return api.fine_tune(self, source, out=out, budget=budget)
-
     def _keyed(self, rows: Sequence[Row | str]) -> list[Row]:
         renamed = {column: role for role, column in self.task.columns.items() if column != role}
         if not renamed:

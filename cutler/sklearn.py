@@ -107,7 +107,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        self.bundle_ = bundle.read(folder)
+        self.bundle_ = api.Chosen.of(bundle.read(folder))
 
 
 class TextClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -208,4 +208,4 @@ def _fitted(path: Path) -> FittedBundle:
     found = api.load(path)
     if isinstance(found, api.Bare):
         found.predict(())  # refuses, and says why
-    return cast("FittedBundle", found)
+    return found
