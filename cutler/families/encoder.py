@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cutler import calibrate, catalog, train
+from cutler.families._targets import Targets
 from cutler.models import body as bodies
-from cutler.models import heads
 from cutler.models.base import Decision, texts_of
-from cutler.models.heads import Linear
 from cutler.models.network import Network, Transformer, grown
 from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Row, Task
 
@@ -27,8 +26,8 @@ HEAD_ROWS = 3000
 """Training rows that the first head is fitted on."""
 MOST_CHECKED = 1000
 """Validation rows that are scored during training; all are scored in the end."""
-HEAD_PENALTY = 0.3
-"""The starting head is held small: a large one would turn each step of the layers into a leap of the scores."""
+CHECKS = 8
+"""Validation is scored about so many times in a run, and not more often than twice an epoch."""
 
 
 PACKED_S = 14.0
@@ -65,7 +64,7 @@ class Encoder(Family):
         layer_s = bodies.token_s(checkpoint, lengths) * tokens / checkpoint.layers
         lower = layer_s * (checkpoint.layers - candidate["trained_layers"])
         step_s = _step_s(checkpoint, candidate["trained_layers"], lengths) * tokens * recipe_of(candidate).batch
-        checks = 8 * min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
+        checks = CHECKS * min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
         return Pace(fixed_s=PACKED_S + checks, row_s=lower, step_s=step_s,
                     answer_s=layer_s * checkpoint.layers)  # fmt: skip
 
@@ -73,40 +72,82 @@ class Encoder(Family):
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
     ) -> Transformer:
         torch.manual_seed(seed)
-        start = state / "start"
-        origin = catalog.read(start / "transformers", name=candidate.checkpoint) if start.is_dir() else None
-        checkpoint = origin or catalog.find(candidate.checkpoint)
-        reader = bodies.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
-        body = bodies.load(checkpoint)
-        depth = checkpoint.layers - candidate["trained_layers"]
-        frozen = bodies.lower(body, depth)
-        states, checks = (
-            [bodies.stored_states(frozen, checkpoint, reader, side, folder=state.parent / "shared")
+        course = _Course(candidate, task, fold, state, seed)
+        course.start(state)
+        recipe = recipe_of(candidate)
+        train.run(
+            course.network, course.examples, recipe=recipe, groups=course.network.groups(), until=until, state=state,
+            evaluate=course.check, every=max(until // CHECKS, train.steps_per_epoch(len(fold.train), recipe) // 2, 1),
+            monitor=monitor, seed=seed,
+        )  # fmt: skip
+        return course.finished()
+
+
+class _Course:
+    """One candidate's way from a checkpoint to a model: the stored states, the network, and how it is checked."""
+
+    def __init__(self, candidate: Candidate, task: Task, fold: Fold, state: Path, seed: int) -> None:
+        self.candidate, self.task, self.fold = candidate, task, fold
+        start = state / "start"  # where an earlier model was laid to go on from
+        self.source = (
+            catalog.read(start / "transformers", name=candidate.checkpoint) if start.is_dir()
+            else catalog.find(candidate.checkpoint)
+        )  # fmt: skip
+        self.reader = bodies.tokenizer(self.source, max_tokens=candidate["max_tokens"])
+        self.body = bodies.load(self.source)
+        self.depth = self.source.layers - candidate["trained_layers"]
+        frozen = bodies.lower(self.body, self.depth)
+        self.states, self.checks = (
+            [bodies.stored_states(frozen, self.source, self.reader, side, folder=state.parent / "shared")
              for side in sides_of(rows, task, joint=candidate["joint"])]
             for rows in (fold.train, fold.validation)
         )  # fmt: skip
-        targets = Targets(task, fold.train, balanced=bool(candidate.get("balanced", False)))
-        network = Network(body, depth=depth, pooling="mean", n_sides=len(states), n_scores=targets.width, dropout=0.1)
-        network.requires_grad_(True)
-        if not train.has_state(state):
-            network.start(targets.first_head(network.apply_to(states, min(len(fold.train), HEAD_ROWS), features=True)))
-        decision = Decision(task.head, targets.labels, task.inputs)
-        recipe, checked = recipe_of(candidate), fold.validation[:MOST_CHECKED]
-        train.run(
-            network, train.Examples(np.max([side.lengths for side in states], axis=0),
-                                    lambda places: targets.loss(network(states, places), places)),
-            recipe=recipe, groups=network.groups(), until=until, state=state, monitor=monitor, seed=seed,
-            evaluate=lambda: calibrate.judge(
-                task, decision, targets.natural(network.apply_to(checks, len(checked))), checked
-            )[1],
-            every=max(until // 8, train.steps_per_epoch(len(fold.train), recipe) // 2, 1),
-        )  # fmt: skip
-        scores = targets.natural(network.apply_to(checks, len(fold.validation)))
+        self.targets = Targets(task, fold.train)
+        self.network = Network(self.body, depth=self.depth, pooling="mean", n_sides=len(self.states),
+                               n_scores=self.targets.width, dropout=0.1).requires_grad_(True)  # fmt: skip
+        self.decision = Decision(task.head, self.targets.labels, task.inputs)
+        draw = np.random.default_rng(seed)
+        self.first = np.sort(draw.permutation(len(fold.train))[:HEAD_ROWS])
+        self.checked = np.sort(draw.permutation(len(fold.validation))[:MOST_CHECKED])
+
+    @property
+    def examples(self) -> train.Examples:
+        lengths = np.max([side.lengths for side in self.states], axis=0)
+        return train.Examples(lengths, lambda places: self.targets.loss(self.network(self.states, places), places))
+
+    def start(self, state: Path) -> None:
+        """Weigh classes as validation says, and put the first head in place; what `state` holds will overrule it."""
+        parts = ("first", self.targets.width, len(self.first))
+        features = bodies.cached(state, parts, lambda: self.network.apply_to(self.states, self.first, features=True))
+        if self.targets.uneven:
+            held_out = self.network.apply_to(self.checks, self.checked, features=True)
+            self.targets.weigh(balanced=self._gain_of_balance(features, held_out) > 0)
+        self.network.start(self.targets.first_head(features, self.first))
+
+    def _gain_of_balance(self, features: np.ndarray, held_out: np.ndarray) -> float:
+        """What weighing classes brings to the first head, in the primary metric on validation."""
+        reached = []
+        for balanced in (False, True):
+            self.targets.weigh(balanced=balanced)
+            reached.append(self._judged(self.targets.first_head(features, self.first)(held_out)))
+        return reached[1] - reached[0]
+
+    def check(self) -> float:
+        """The primary metric on the checked validation rows."""
+        return self._judged(self.targets.natural(self.network.apply_to(self.checks, self.checked)))
+
+    def _judged(self, scores: np.ndarray) -> float:
+        return calibrate.judge(self.task, self.decision, scores, [self.fold.validation[i] for i in self.checked])[1]
+
+    def finished(self) -> Transformer:
+        """The model with the weights as they stand, thresholds tuned on validation."""
+        everything = np.arange(len(self.fold.validation))
+        scores = self.targets.natural(self.network.apply_to(self.checks, everything))
         return Transformer(
-            candidate, calibrate.decide(task, decision, scores, fold.validation),
-            body=grown(body, network.upper, depth), pooling="mean", tokenizer=reader,
-            head=targets.natural_head(network), joint=candidate["joint"], max_tokens=candidate["max_tokens"],
-            source=Path(checkpoint.path), keep_weights=True,
+            self.candidate, calibrate.decide(self.task, self.decision, scores, self.fold.validation),
+            body=grown(self.body, self.network.upper, self.depth), pooling="mean", tokenizer=self.reader,
+            head=self.targets.natural_head(self.network.head), joint=self.candidate["joint"],
+            max_tokens=self.candidate["max_tokens"], source=Path(self.source.path), keep_weights=True,
         )  # fmt: skip
 
 
@@ -139,46 +180,3 @@ def sides_of(rows: Sequence[Row], task: Task, *, joint: bool) -> list[bodies.Tex
     """The texts to encode: one sequence a row, or one a side of a pair read apart."""
     sides: list[bodies.Texts] = list(texts_of(rows, task.inputs))
     return [list(zip(*sides, strict=True))] if joint and len(sides) == 2 else sides
-
-
-class Targets:
-    """What the network is trained towards: numbers are standardised here and turned back after."""
-
-    def __init__(self, task: Task, rows: Sequence[Row], *, balanced: bool) -> None:
-        found = task.targets(rows)
-        self.head = task.head
-        self.labels = heads.labels_of(found, task.head)
-        coded = heads.encode(found, task.head, self.labels)
-        self.weights = heads.balance(coded, task.head, balanced=balanced)
-        self.mean, self.std = (float(coded.mean()), float(coded.std()) or 1.0) if task.head == "number" else (0.0, 1.0)
-        self.coded = (coded - self.mean) / self.std
-        self.width = coded.shape[1]
-        self._tensor, self._row_weights = torch.from_numpy(self.coded), torch.from_numpy(self.weights)
-
-    def loss(self, scores: Tensor, places: np.ndarray) -> Tensor:
-        """The mean loss of a batch: cross-entropy, binary cross-entropy summed over labels, squared error."""
-        wanted, weights = self._tensor[places], self._row_weights[places]
-        if self.head == "class":
-            each = nn.functional.cross_entropy(scores, wanted, reduction="none")
-        elif self.head == "classes":
-            each = nn.functional.binary_cross_entropy_with_logits(scores, wanted, reduction="none").sum(dim=1)
-        else:
-            each = (scores - wanted).square().mean(dim=1)
-        return (each * weights).mean()
-
-    def first_head(self, features: np.ndarray) -> Linear:
-        """A head fitted on the frozen features of the first rows, held small."""
-        scaler, coded = heads.Scaler(features), self.coded[: len(features)]
-        weights = self.weights[: len(features)]
-        if self.head == "number":
-            return scaler.fold(heads.ridge(scaler(features), coded, penalties=[1.0], weights=weights)[0])
-        return scaler.fold(heads.logistic(scaler(features), coded, self.head, penalty=HEAD_PENALTY, weights=weights))
-
-    def natural(self, scores: np.ndarray) -> np.ndarray:
-        """Scores in the unit of the targets."""
-        return scores * self.std + self.mean
-
-    def natural_head(self, network: Network) -> Linear:
-        weight, bias = network.head.weight.detach().numpy().T, network.head.bias.detach().numpy()
-        return Linear((weight * self.std).astype(np.float32), (bias * self.std + self.mean).astype(np.float32))
-

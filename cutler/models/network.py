@@ -62,14 +62,14 @@ class Network(nn.Module):
         return [*([rest] if rest else []), *of_layers, list(self.head.parameters())]
 
     @torch.inference_mode()
-    def apply_to(self, states: Sequence[bodies.States], n_rows: int, *, features: bool = False) -> np.ndarray:
-        """(rows, scores), or (rows, features), of the first `n_rows` rows in order."""
+    def apply_to(self, states: Sequence[bodies.States], rows: np.ndarray, *, features: bool = False) -> np.ndarray:
+        """(rows, scores), or (rows, features), of the rows at these places, in their order."""
         found: np.ndarray | None = None
-        for places in batches(np.max([side.lengths[:n_rows] for side in states], axis=0).tolist()):
-            block = (self.features if features else self)(states, places).numpy()
+        for chosen in batches(np.max([side.lengths[rows] for side in states], axis=0).tolist()):
+            block = (self.features if features else self)(states, rows[chosen]).numpy()
             if found is None:
-                found = np.zeros((n_rows, block.shape[1]), dtype=np.float32)
-            found[places] = block
+                found = np.zeros((len(rows), block.shape[1]), dtype=np.float32)
+            found[chosen] = block
         assert found is not None
         return found
 
