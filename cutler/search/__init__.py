@@ -78,7 +78,9 @@ def _one_by_one(
     for item in items:
         progress(f"fitting {item.candidate.name}", bench.clock.share)
         floor = item.candidate.family in FLOORS
-        if fixed or floor or bench.clock.allows(item.seconds):
+        if not item.until:
+            yield bench.left_out(item), item
+        elif fixed or floor or bench.clock.allows(item.seconds):
             yield bench.complete(item), item
         else:
             yield bench.out_of_time(item), replace(item, until=())

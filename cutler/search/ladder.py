@@ -32,10 +32,10 @@ def climb(
     items: Sequence[PlanItem], bench: Bench, *, fixed: bool, progress: Callable[[str, float], None]
 ) -> tuple[list[Trial], list[PlanItem]]:
     """The trials of all items, and the items as they were carried out."""
-    alive = [Climber(item) for item in items]
-    trials: list[Trial] = []
-    done: list[PlanItem] = []
-    for rung in range(len(items[0].until) if items else 0):
+    alive = [Climber(item) for item in items if item.until]
+    done = [item for item in items if not item.until]
+    trials = [bench.left_out(item) for item in done]
+    for rung in range(max((len(item.until) for item in items), default=0)):
         for climber in list(alive):
             progress(f"training {climber.item.candidate.name}", bench.clock.share)
             ended = _rise(climber, rung, bench, fixed=fixed)
@@ -44,31 +44,48 @@ def climb(
                 trials.append(ended)
                 done.append(climber.item)
         alive.sort(key=lambda climber: -climber.score)
-        last = rung + 1 == len(items[0].until)
-        keep = len(alive) if last else survivors(len(items), rung)
-        for loser in alive[keep:]:
-            best = alive[0]
-            reason = f"{best.item.candidate.name} scored {best.score:.4f} on the same rung, this {loser.score:.4f}"
-            trials.append(bench.stopped(loser.item, reason, score=loser.score, step=loser.step))
+        for loser in _losers(alive, items, rung):
+            alive.remove(loser)
+            trials.append(_beaten(loser, alive, bench))
             done.append(replace(loser.item, until=loser.item.until[: rung + 1]))
-        alive = alive[:keep]
     for winner in alive:
         trials.append(_finished(winner, bench))
         done.append(winner.item)
     return trials, done
 
 
+def _losers(alive: Sequence[Climber], items: Sequence[PlanItem], rung: int) -> list[Climber]:
+    """Those that end on a rung, best first: all but the survivors, all but one on the last.
+
+    Items of a plan that was carried out before differ in their number of rungs: each ends where it ended then.
+    """
+    ends = {len(item.until) for item in items if item.until}
+    if rung + 1 == max(ends):
+        return list(alive[1:])
+    if len(ends) > 1:
+        return [climber for climber in alive if len(climber.item.until) == rung + 1]
+    return list(alive[survivors(len(items), rung) :])
+
+
+def _beaten(loser: Climber, alive: Sequence[Climber], bench: Bench) -> Trial:
+    by = f"{alive[0].item.candidate.name} scored {alive[0].score:.4f}" if alive else "another went on"
+    reason = f"{by} on the same rung, this {loser.score:.4f}"
+    return bench.stopped(loser.item, reason, score=loser.score, step=loser.step)
+
+
 def _rise(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Trial | None:
-    """Train one candidate to the end of a rung; its trial, where that ended it."""
-    until = climber.item.until[rung]
-    if not fixed:
-        until = _affordable(climber, until, bench)
-        if until < LEAST_STEPS or until <= climber.step:
-            if climber.model is not None:
-                return None  # it stays as the last rung left it
-            return bench.out_of_time(climber.item)
-    rest = [step for step in climber.item.until[rung + 1 :] if step > until]
-    climber.item = replace(climber.item, until=(*climber.item.until[:rung], until, *rest))
+    """Train one candidate to the end of a rung; its trial, where that ended it.
+
+    Where time does not allow the rung, the candidate stays as the last one left it, and its item ends there.
+    """
+    planned = climber.item.until
+    if rung >= len(planned) or planned[rung] <= climber.step:
+        return None
+    until = planned[rung] if fixed else _affordable(climber, planned[rung], bench)
+    if not fixed and until < max(LEAST_STEPS, climber.step + 1):
+        climber.item = replace(climber.item, until=planned[:rung])
+        return None if climber.model is not None else bench.out_of_time(climber.item)
+    climber.item = replace(climber.item, until=(*planned[:rung], until, *planned[rung + 1 :]))
     watch = Watch(bench, fixed=fixed)
     try:
         with bench.timed(climber.item):

@@ -114,6 +114,9 @@ class Bench:
         left = f"{self.clock.left_s:.0f} s are left"
         return self.stopped(item, f"not started: it needs about {item.seconds:.0f} s, and {left}")
 
+    def left_out(self, item: PlanItem) -> Trial:
+        return self.stopped(item, "not started: there was no time for it when this plan was carried out")
+
     def failed(self, item: PlanItem, error: Exception) -> Trial:
         log.warning("%s failed", item.candidate.name, exc_info=error)
         return replace(self.stopped(item, f"{type(error).__name__}: {error}"), status="failed")

@@ -1,0 +1,326 @@
+"""Planning, climbing, picking: what fits is used, what does not is kept with its reason."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from cutler import registry, search, testing
+from cutler.errors import ConstraintError
+from cutler.models.base import Decision
+from cutler.models.constant import Constant
+from cutler.search import planning
+from cutler.search.clock import Clock
+from cutler.search.picking import pick
+from cutler.types import Candidate, Constraints, Cost, Fold, Pace, Plan, PlanItem, Trial
+
+TASK = registry.task("text_classification")()
+FOLD = testing.fold("text_classification", 90)
+FACTS = testing.facts(TASK, FOLD)
+FAMILIES = ("majority", "linear", "static", "frozen", "encoder")
+
+
+def planner(constraints, *, families=FAMILIES, checkpoints=(), clock=None, fold=FOLD):
+    return planning.Planner(
+        TASK, fold, FACTS, constraints, families=families, checkpoints=checkpoints, seed=5, threads=1,
+        clock=clock or Clock(constraints.budget_s, 3.0),
+    )  # fmt: skip
+
+
+def planned(work):
+    list(work.stages(dry=True))
+    return work.plan()
+
+
+# --- planning
+
+
+def test_a_clock_counts_down_to_what_is_kept_back():
+    clock = Clock(60, 5, began=time.monotonic() - 50)
+    assert clock.left_s == pytest.approx(5, abs=0.1)
+    assert clock.share == pytest.approx(50 / 60, abs=0.01)
+    assert clock.allows(4)
+    assert not clock.allows(6)
+
+
+@pytest.mark.parametrize("budget", [30, 120])
+def test_all_that_is_planned_fits_into_the_budget(budget, checkpoint):
+    plan = planned(planner(Constraints(budget), checkpoints=[checkpoint]))
+    assert sum(item.seconds for item in plan.items) <= budget
+    assert {item.candidate.family for item in plan.items} >= {"majority", "linear"}
+
+
+def test_floors_come_first_and_are_planned_however_short_the_time():
+    late = Clock(10, began=time.monotonic() - 60)
+    plan = planned(planner(Constraints(10), clock=late))
+    assert {item.candidate.family for item in plan.items} == {"majority", "linear"}
+
+
+def test_what_needs_a_checkpoint_is_dropped_with_its_reason_where_time_is_short(checkpoint):
+    plan = planned(planner(Constraints(10), checkpoints=[checkpoint]))
+    assert {name.split()[0] for name, _ in plan.dropped} == {"static", "frozen", "encoder"}
+    assert all("s are left" in why for _, why in plan.dropped)
+
+
+def test_what_cannot_keep_a_limit_is_infeasible_with_both_numbers(checkpoint):
+    plan = planned(planner(Constraints(60, size_mb=0.5), checkpoints=[checkpoint]))
+    assert {candidate.family for candidate, _ in plan.infeasible} >= {"frozen", "encoder"}
+    assert all("over the limit of 0.5" in why for _, why in plan.infeasible)
+
+
+def test_limits_that_nothing_meets_are_refused_with_the_nearest():
+    work = planner(Constraints(60, latency_ms=1e-6), families=("linear",))
+    with pytest.raises(ConstraintError, match="latency_ms .* is over the limit of 1e-06"):
+        search.refuse_impossible(work)
+
+
+def test_a_plan_is_the_same_after_json(checkpoint):
+    plan = planned(planner(Constraints(60), checkpoints=[checkpoint]))
+    assert Plan.from_json(plan.as_json()) == plan
+
+
+BIG = Fold([{}] * 4000, [{}] * 400)
+
+
+def climbers(steps_s, pace=None):
+    return [(Candidate("encoder", params={"n": n}), Pace(2.0, 1e-3, s)) for n, s in enumerate(steps_s)]
+
+
+def work_of(items, paces):
+    """Seconds that a ladder takes: each rung runs from the stable part of the one before, the worse half ends."""
+    total, running = 0.0, list(zip(items, paces, strict=True))
+    for rung in range(len(items[0].until)):
+        for item, pace in running:
+            before = item.until[rung - 1] * (1 - planning.DECAY) if rung else 0
+            total += (item.until[rung] - before) * pace.step_s
+        running = running[: planning.survivors(len(items), rung)]
+    return total
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+@pytest.mark.parametrize("left_s", [60.0, 240.0])
+def test_a_ladder_fills_what_is_left_and_does_not_exceed_it(count, left_s):
+    given = climbers([0.2] * count)
+    items, dropped = planning.ladder_of(given, BIG, left_s)
+    work = work_of(items, [pace for _, pace in given][: len(items)])
+    assert len(items) + len(dropped) == count
+    assert 0.55 * left_s < work < left_s
+
+
+def test_a_ladder_drops_the_slowest_first_where_time_is_short():
+    items, dropped = planning.ladder_of(climbers([0.1, 0.9, 0.2]), BIG, 60.0)
+    assert [item.candidate["n"] for item in items] in ([0, 2], [0])
+    assert dropped[0][0] == "encoder n=1"
+    assert "too few" in dropped[0][1]
+
+
+def test_a_ladder_never_trains_longer_than_twelve_epochs_on_many_rows():
+    (item,), _ = planning.ladder_of(climbers([0.001]), BIG, 3600.0)
+    assert item.until[-1] == 12 * 4000 // 32
+
+
+@pytest.mark.parametrize(("count", "alive"), [(2, [1, 1]), (3, [2, 1, 1]), (6, [3, 1, 1])])
+def test_survivors_halve_until_one_is_left_for_the_last_rung(count, alive):
+    assert [planning.survivors(count, rung) for rung in range(len(alive))] == alive
+
+
+def test_a_candidate_alone_gets_steps_whatever_is_left():
+    late = Clock(10, began=time.monotonic() - 60)
+    (candidate, pace), *_ = climbers([0.5])
+    assert planning.lone(candidate, pace, FOLD, late).until == (planning.LEAST_STEPS,)
+
+
+# --- running
+
+
+def run(items, folder, *, fixed=True, progress=lambda *_: None, budget=60, constraints=None):
+    limits = constraints or Constraints(budget)
+    work = Plan(5, 1, budget, tuple(items))
+    clock = Clock(budget, 1.0)
+    return search.run(TASK, FOLD, FACTS, limits, work=work, folder=folder, clock=clock, progress=progress)
+
+
+def item(family, *, until=(1,), checkpoint="", **params):
+    return PlanItem(Candidate(family, checkpoint, params), len(FOLD.train), until, 1.0)
+
+
+def test_a_trial_that_dies_is_kept_with_its_reason_and_the_search_goes_on(tmp_path, caplog):
+    found = run([item("linear", ngrams="no such"), item("majority")], tmp_path)
+    assert [trial.status for trial in found.trials] == ["failed", "complete"]
+    assert "KeyError" in found.trials[0].reason
+    assert "failed" in caplog.text
+
+
+def test_a_complete_trial_was_measured_in_what_would_ship(tmp_path):
+    (trial,) = run([item("linear", ngrams="word")], tmp_path).trials
+    assert trial.score > 0.8
+    assert trial.metrics["accuracy"] == trial.score
+    assert 0 < trial.cost.latency_ms < 1000
+    assert trial.cost.memory_mb > 10
+    files = [path for path in (tmp_path / item("linear", ngrams="word").candidate.key / "model").iterdir()]
+    assert trial.cost.size_mb == pytest.approx(sum(path.stat().st_size for path in files) / 1e6)
+
+
+def test_a_trial_measured_over_a_limit_is_infeasible_though_it_was_foreseen_to_fit(tmp_path):
+    (trial,) = run([item("majority")], tmp_path, constraints=Constraints(60, memory_mb=1)).trials
+    assert trial.status == "infeasible"
+    assert "memory_mb" in trial.reason
+
+
+def test_ctrl_c_goes_on_with_what_is_complete(tmp_path, caplog):
+    told = []
+
+    def progress(stage, share):
+        told.append(stage)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    found = run([item("majority"), item("linear", ngrams="word")], tmp_path, progress=progress)
+    assert found.interrupted
+    assert [trial.candidate.family for trial in found.trials] == ["majority"]
+    assert [each.candidate.family for each in found.plan.items] == ["majority"]
+    assert "interrupted" in caplog.text
+
+
+def test_ctrl_c_before_anything_is_complete_is_passed_on(tmp_path):
+    def at_once(stage, share):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run([item("majority")], tmp_path, progress=at_once)
+
+
+def climbing(checkpoint, until, rates=(2e-3, 1e-3, 1e-5)):
+    return [
+        item("encoder", until=until, checkpoint=checkpoint, trained_layers=1, learning_rate=rate, joint=False,
+             max_tokens=32)
+        for rate in rates
+    ]  # fmt: skip
+
+
+def test_of_three_that_train_one_is_complete_and_the_others_say_who_beat_them(checkpoint, tmp_path):
+    found = run(climbing(checkpoint, (4, 8, 20)), tmp_path)
+    assert sorted(trial.status for trial in found.trials) == ["complete", "stopped", "stopped"]
+    stopped = [trial for trial in found.trials if trial.status == "stopped"]
+    assert all("on the same rung" in trial.reason for trial in stopped)
+    assert sorted(trial.step for trial in found.trials) == [4, 8, 20]
+    assert sorted(each.until for each in found.plan.items) == [(4,), (4, 8), (4, 8, 20)]
+
+
+def test_rungs_that_end_at_the_same_step_are_climbed_too(checkpoint, tmp_path):
+    found = run(climbing(checkpoint, (6, 6, 12)), tmp_path)
+    assert sorted(trial.status for trial in found.trials) == ["complete", "stopped", "stopped"]
+
+
+def test_a_plan_that_was_carried_out_ends_each_candidate_where_it_ended(checkpoint, tmp_path):
+    first = run(climbing(checkpoint, (4, 8, 20)), tmp_path / "a")
+    again = run(first.plan.items, tmp_path / "b")
+    steps = [{trial.candidate["learning_rate"]: (trial.status, trial.step, trial.score) for trial in found.trials}
+             for found in (first, again)]  # fmt: skip
+    assert steps[0] == steps[1]
+    assert again.plan.items == first.plan.items
+
+
+def test_what_there_was_no_time_for_is_not_run_when_its_plan_is_repeated(checkpoint, tmp_path):
+    late = [item("majority"), item("linear", until=(), ngrams="word"), *climbing(checkpoint, (), rates=(1e-3,))]
+    found = run(late, tmp_path)
+    assert [trial.status for trial in found.trials] == ["complete", "stopped", "stopped"]
+    assert all("no time" in trial.reason for trial in found.trials[1:])
+
+
+def test_a_rung_that_time_does_not_allow_leaves_the_candidate_as_the_last_one_did(checkpoint, tmp_path):
+    class Shortening(planning.Planner):
+        def stages(self, *, dry=False):
+            yield climbing(checkpoint, (24, 48), rates=(1e-3, 1e-5))
+
+    clock = Clock(60, 1.0)
+
+    def then_no_time(stage, share):
+        if then_no_time.calls == 2:
+            clock.reserve_s = 60.0
+        then_no_time.calls += 1
+
+    then_no_time.calls = 0
+    work = Shortening(TASK, FOLD, FACTS, Constraints(60), families=(), checkpoints=(), seed=5, threads=1, clock=clock)
+    found = search.run(TASK, FOLD, FACTS, Constraints(60), work=work, folder=tmp_path, clock=clock,
+                       progress=then_no_time)  # fmt: skip
+    assert sorted((trial.status, trial.step) for trial in found.trials) == [("complete", 24), ("stopped", 24)]
+    assert {each.until for each in found.plan.items} == {(24,)}
+
+
+def test_the_same_plan_gives_the_same_scores(checkpoint, tmp_path):
+    plan = [item("linear", ngrams="word"), *climbing(checkpoint, (10,), rates=(1e-3,))]
+    first, second = run(plan, tmp_path / "a").trials, run(plan, tmp_path / "b").trials
+    for one, other in zip(first, second, strict=True):
+        assert one.score == other.score
+        assert search.trials.load(one).scores(FOLD.validation) == pytest.approx(
+            search.trials.load(other).scores(FOLD.validation), abs=1e-6
+        )
+
+
+# --- picking
+
+ROWS = [{"text": "x", "label": "ab"[n % 2]} for n in range(400)]
+
+
+def tried(folder, name, accuracy, *, price, status="complete", wrong_on=0):
+    """A trial whose stored scores are right on a share of the rows; wrong ones begin at row `wrong_on`."""
+    where = folder / name
+    (where / "model").mkdir(parents=True)
+    model = Constant(Candidate("made", params={"n": name}), Decision("class", ("a", "b"), ("text",)), score=np.zeros(2))
+    model.save(where / "model")
+    right = np.ones(400, dtype=bool)
+    right[(wrong_on + np.arange(round(400 * (1 - accuracy)))) % 400] = False
+    truth = np.array([row["label"] == "b" for row in ROWS])
+    answered = np.where(right, truth, ~truth)
+    save_file({"scores": np.stack([~answered, answered], axis=1).astype(np.float32)}, where / "validation.safetensors")
+    return Trial(model.candidate, status, accuracy, {"accuracy": accuracy}, Cost(size_mb=price, latency_ms=price),
+                 reason="" if status == "complete" else "broken", folder=str(where))  # fmt: skip
+
+
+def picked(trials, **limits):
+    return pick(TASK, ROWS, trials, Constraints(**limits), seed=1)
+
+
+def test_the_cheapest_within_tolerance_is_taken(tmp_path):
+    trials = [tried(tmp_path, "good", 0.95, price=9), tried(tmp_path, "near", 0.9475, price=1),
+              tried(tmp_path, "poor", 0.60, price=0.1)]  # fmt: skip
+    chosen = picked(trials, tolerance=0.5)
+    assert chosen.trial.candidate["n"] == "near"
+    assert 0.2 <= chosen.loss <= 0.5
+    assert "9.0 times cheaper" in chosen.reason
+    assert picked(trials, tolerance=0.1).trial.candidate["n"] == "good"
+    assert picked(trials, tolerance=60).trial.candidate["n"] == "poor"
+
+
+def test_no_difference_on_few_rows_is_not_a_tie(tmp_path):
+    """Two models equally good on different rows: each draw of the bootstrap may favour either."""
+    trials = [tried(tmp_path, "best", 0.9, price=9), tried(tmp_path, "even", 0.9, price=1, wrong_on=200)]
+    assert picked(trials, tolerance=0.3).trial.candidate["n"] == "best"
+
+
+def test_a_target_takes_the_cheapest_that_reaches_it_and_says_where_none_does(tmp_path):
+    trials = [tried(tmp_path, "good", 0.95, price=9), tried(tmp_path, "near", 0.90, price=1)]
+    assert picked(trials, target=0.9).trial.candidate["n"] == "near"
+    assert picked(trials, target=0.93).trial.candidate["n"] == "good"
+    missed = picked(trials, target=0.99)
+    assert missed.trial.candidate["n"] == "good"
+    assert "no candidate reached the target of 0.99" in missed.reason
+
+
+def test_a_floor_of_another_metric_rules_out_what_is_under_it(tmp_path):
+    trials = [tried(tmp_path, "good", 0.95, price=9), tried(tmp_path, "near", 0.90, price=1)]
+    assert picked(trials, floors={"recall:b": 0.94}, tolerance=50).trial.candidate["n"] == "good"
+    with pytest.raises(ConstraintError, match=r"recall:b 0\.9\d+ is under 0\.99"):
+        picked(trials, floors={"recall:b": 0.99})
+
+
+def test_trials_over_a_limit_are_not_picked_and_are_named_where_nothing_is_left(tmp_path):
+    over = tried(tmp_path, "over", 0.99, price=9, status="infeasible")
+    fine = tried(tmp_path, "fine", 0.90, price=1)
+    assert picked([over, fine]).trial is fine
+    with pytest.raises(ConstraintError, match="made n=over: broken"):
+        picked([over])
