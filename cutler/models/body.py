@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -94,7 +95,7 @@ def load(checkpoint: Checkpoint) -> nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             body = AutoModel.from_pretrained(checkpoint.path, dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise CheckpointError(
             f"a checkpoint that transformers can open in {checkpoint.path}", found=str(error).splitlines()[0][:200],
             do="download or save it again, and compare the sizes of its files",
