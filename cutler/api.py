@@ -131,9 +131,14 @@ def load(path: Path | str) -> Chosen | Bare:
     """The bundle at `path`; or a checkpoint (a folder, a catalog name, a hub id), which can be fine-tuned only."""
     if bundle.is_bundle(Path(path)) or (Path(path).exists() and not (Path(path) / "config.json").is_file()):
         return Chosen.of(bundle.read(path))
-    if str(path) in catalog.packaged() or Path(path).exists() or str(path).count("/") == 1:
+    if str(path) in catalog.packaged() or Path(path).exists() or _is_hub_id(str(path)):
         return Bare(catalog.find(str(path)), str(path))
     return Chosen.of(bundle.read(path))
+
+
+def _is_hub_id(name: str) -> bool:
+    """Whether a name that is no path here may be one of the hub; a mistyped path must not be looked up there."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith(".cutler")
 
 
 class Chosen(Bundle):
