@@ -10,8 +10,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from cutler.models.base import Decision, Fitted
-from cutler.models.heads import HELD_PENALTIES, Linear, Matrix, Scaler, balance, encode, held, labels_of, path, ridge
+from cutler.models.base import Decision, Fitted, Linear, Matrix
+from cutler.models.heads import HELD_PENALTIES, Scaler, balance, encode, held, labels_of, path, ridge
 from cutler.types import Fold, Monitor, Row, Task
 
 PROBE_PENALTIES = (0.3, 0.03)

@@ -7,9 +7,9 @@ import pytest
 from scipy.special import expit, softmax
 
 from cutler import calibrate, registry
-from cutler.models.base import Decision
+from cutler.models.base import Decision, Linear
 from cutler.models.constant import Constant
-from cutler.models.heads import Linear, Scaler
+from cutler.models.heads import Scaler
 from cutler.types import Candidate, Fold
 
 ONE = registry.task("text_classification")()

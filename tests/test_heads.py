@@ -7,7 +7,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from cutler.models import heads
-from cutler.models.heads import Linear, Scaler
+from cutler.models.base import Linear
+from cutler.models.heads import Scaler
 
 
 @pytest.fixture(scope="module")

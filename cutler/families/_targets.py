@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cutler import calibrate
 from cutler.models import heads
-from cutler.models.heads import Linear
+from cutler.models.base import Linear
 from cutler.types import Row, Task
 
 HEAD_PENALTY = 0.3

@@ -13,8 +13,8 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
 from cutler import calibrate
-from cutler.models.base import Decision, Fitted, texts_of
-from cutler.models.heads import Linear, balance, encode, labels_of
+from cutler.models.base import Decision, Fitted, Linear, texts_of
+from cutler.models.heads import balance, encode, labels_of
 from cutler.models.tfidf import Tfidf, features, vectorizer
 from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Task
 

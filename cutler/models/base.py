@@ -18,6 +18,22 @@ from cutler.types import Answer, Candidate, Head, Model, Row, rows_of
 Arrays = dict[str, np.ndarray]
 
 
+Matrix = Any
+"""A dense array or a scipy sparse matrix, (rows, features)."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """scores = features @ weight + bias."""
+
+    weight: np.ndarray  # (features, labels)
+    bias: np.ndarray  # (labels,)
+
+    def __call__(self, features: Matrix) -> np.ndarray:
+        scores: np.ndarray = np.asarray(features @ self.weight) + self.bias
+        return scores
+
+
 @dataclass(frozen=True)
 class Decision:
     """How raw scores become answers: the labels in the order of the scores' columns, temperature and thresholds.

@@ -6,20 +6,16 @@ A head is a pair (weight, bias): scores = features @ weight + bias, weight (feat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
+from scipy.sparse.linalg import lsqr
 from scipy.special import expit, log_softmax, softmax
-from sklearn.linear_model import Ridge
 
+from cutler.models.base import Linear, Matrix
 from cutler.types import Head
-
-Matrix = Any
-"""A dense array or a scipy sparse matrix, (rows, features)."""
-
 
 RIDGE_PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """Penalties as shares of the mean variance of a feature."""
@@ -28,18 +24,6 @@ LOGISTIC_PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 
 HELD_PENALTIES = (1.0, 0.1, 1e-2, 1e-3, 1e-4)
 """Penalties on the distance from an earlier head."""
-
-
-@dataclass(frozen=True)
-class Linear:
-    """scores = features @ weight + bias."""
-
-    weight: np.ndarray  # (features, labels)
-    bias: np.ndarray  # (labels,)
-
-    def __call__(self, features: Matrix) -> np.ndarray:
-        scores: np.ndarray = np.asarray(features @ self.weight) + self.bias
-        return scores
 
 
 def encode(targets: Sequence[Any], head: Head, labels: Sequence[str]) -> np.ndarray:
@@ -165,6 +149,7 @@ def held(
     """A head fitted on these rows and held to `prior`: logistic, or for numbers ridge on what `prior` leaves over."""
     if head != "number":
         return logistic(features, coded, head, penalty=penalty, weights=weights, prior=prior)
-    change = Ridge(alpha=penalty * len(coded), solver="lsqr").fit(features, (coded - prior(features))[:, 0], weights)
-    bias = prior.bias + np.float32(change.intercept_)
-    return Linear((prior.weight + change.coef_[:, None]).astype(np.float32), np.atleast_1d(bias).astype(np.float32))
+    left = (coded - prior(features))[:, 0]
+    shift = float(np.average(left, weights=weights))
+    change = lsqr(features, left - shift, damp=float(np.sqrt(penalty * len(coded))))[0]
+    return Linear((prior.weight + change[:, None]).astype(np.float32), (prior.bias + shift).astype(np.float32))

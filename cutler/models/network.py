@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from cutler.models import body as bodies
 from cutler.models import pairs
-from cutler.models.base import Arrays, Decision, Fitted, texts_of
-from cutler.models.heads import Linear
+from cutler.models.base import Arrays, Decision, Fitted, Linear, texts_of
 from cutler.models.onnx import Onnx, batches
 from cutler.types import Candidate, Row
 

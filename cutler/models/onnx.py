@@ -12,8 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Encoding, Tokenizer
 
-from cutler.models.base import Arrays, Decision, Fitted, texts_of
-from cutler.models.heads import Linear
+from cutler.models.base import Arrays, Decision, Fitted, Linear, texts_of
 from cutler.models.pairs import combine
 from cutler.models.tokens import encodings
 from cutler.types import Candidate, Row

@@ -9,8 +9,7 @@ from typing import Any, Self
 import numpy as np
 from tokenizers import Tokenizer
 
-from cutler.models.base import Arrays, Decision, Fitted, texts_of
-from cutler.models.heads import Linear
+from cutler.models.base import Arrays, Decision, Fitted, Linear, texts_of
 from cutler.models.pairs import combine
 from cutler.types import Candidate, Row
 

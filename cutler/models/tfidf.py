@@ -11,8 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from cutler.models.base import Arrays, Decision, Fitted, texts_of
-from cutler.models.heads import Linear
+from cutler.models.base import Arrays, Decision, Fitted, Linear, texts_of
 from cutler.types import Candidate, Row
 
 ANALYZERS: dict[str, dict[str, Any]] = {
