@@ -34,12 +34,14 @@ class LinearFamily(Family):
         return [Candidate(self.name, params={"ngrams": "word"}), Candidate(self.name, params={"ngrams": "word+char"})]
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
-        per_row = 12 if candidate["ngrams"] == "word" else 60
+        words_only = candidate["ngrams"] == "word"
+        per_row = 2.5 if words_only else 9.0
         terms = min(per_row * profile.words.mean * profile.n_train**0.7, _most_terms(profile))
         size = terms * (12 + 2 * max(len(profile.classes), 1)) / 1e6
-        rows = profile.n_train * profile.words.mean * (1 if candidate["ngrams"] == "word" else 6)
+        rows = profile.n_train * profile.words.mean * (1 if words_only else 6)
         train_s = 3 + rows * (4e-6 + 1e-6 * len(profile.classes))
-        return Cost(size_mb=size, memory_mb=150 + 6 * size, latency_ms=0.5 + 0.01 * profile.words.p95, train_s=train_s)
+        latency_ms = (0.6 + 0.01 * profile.words.p95) * (1 if words_only else 2)
+        return Cost(size_mb=size, memory_mb=185 + 6 * size, latency_ms=latency_ms, train_s=train_s)
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int

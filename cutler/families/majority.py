@@ -21,7 +21,7 @@ class Majority(Family):
         return [Candidate(self.name)]
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
-        return Cost(size_mb=0.01, memory_mb=90, latency_ms=0.01, throughput=1e6, train_s=0.1)
+        return Cost(size_mb=0.01, memory_mb=60, latency_ms=0.01, throughput=1e6, train_s=0.1)
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int

@@ -38,7 +38,7 @@ class StaticFamily(Family):
         checkpoint = catalog.find(candidate.checkpoint)
         size = body.vocabulary_size(checkpoint) * (2 * candidate["width"] + 4) / 1e6 + 0.7
         read_s = MOST_READ * 3 * body.flop_per_token(checkpoint) / body.FLOP_PER_S
-        return Cost(size_mb=size, memory_mb=110 + 2 * size, latency_ms=0.1 + 0.002 * profile.words.p95,
+        return Cost(size_mb=size, memory_mb=70 + 2 * size, latency_ms=0.1 + 0.002 * profile.words.p95,
                     train_s=3 + read_s + 3e-4 * profile.n_train)  # fmt: skip
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:

@@ -379,7 +379,7 @@ def estimate(checkpoint: Checkpoint, profile: Profile, *, depth: int, max_tokens
     longest = min(TOKENS_PER_WORD * profile.words.p95 + 2, max_tokens)
     tokens = (profile.n_train + profile.n_validation) * mean_tokens(profile, max_tokens)
     return Cost(
-        size_mb=size, memory_mb=120 + 2.2 * size, latency_ms=0.3 + 0.1 * depth + 1e3 * flop * longest / FLOP_PER_S,
+        size_mb=size, memory_mb=90 + 2.2 * size, latency_ms=0.3 + 0.1 * depth + 1e3 * flop * longest / FLOP_PER_S,
         throughput=FLOP_PER_S / (flop * mean_tokens(profile, max_tokens)),
         train_s=4 + passes * tokens * flop / FLOP_PER_S,
     )  # fmt: skip
