@@ -139,7 +139,8 @@ def profile(labels: Sequence[str] = LABELS) -> Profile:
 def plan(found: Sequence[Trial]) -> Plan:
     items = [PlanItem(trial.candidate, 2750, (120, 480) if trial.step else (1,), 40.0) for trial in found]
     dropped = (("encoder all-MiniLM-L6-v2 lr=0.0001", "its 160 s do not fit into what is left of the budget"),)
-    return Plan(7, 2, 300.0, tuple(items), dropped, {"encoder": 41.2, "frozen": 160.5})
+    infeasible = tuple((trial.candidate, trial.reason) for trial in found if trial.status == "infeasible")
+    return Plan(7, 2, 300.0, tuple(items), dropped, infeasible)
 
 
 def record(labels: Sequence[str] = LABELS) -> Record:
