@@ -93,6 +93,7 @@ def fit(
     job = _job(out, constraints, threads, progress)
     given = read_plan(plan) if plan else None
     seed = given.seed if given else seed
+    _checkpoints([item.candidate.checkpoint for item in given.items if item.candidate.checkpoint] if given else ())
     with job.stage("read and split"):
         table = data.read(source)
         asked = tasks.choose(table, name=task, columns=columns, metric=metric)

@@ -132,8 +132,9 @@ def _step(
             for part in np.array_split(places, parts):
                 (examples.loss(part) * (len(part) / len(places))).backward()  # type: ignore[no-untyped-call]
             break
-        except RuntimeError as error:
-            if "memory" not in str(error).lower() or parts >= len(places):
+        except (RuntimeError, MemoryError) as error:
+            full = isinstance(error, MemoryError) or "memory" in str(error).lower()
+            if not full or parts >= len(places):
                 raise
             parts = min(2 * parts, len(places))
             log.warning("out of memory: a batch of %d rows is now cut into %d parts", len(places), parts)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cutler.errors import Stopped
-from cutler.search.planning import DECAY, survivors
+from cutler.search.planning import DECAY, most_steps, survivors
 from cutler.search.trials import Bench
 from cutler.types import Model, PlanItem, Trial
 
@@ -26,6 +26,7 @@ class Climber:
     model: Model | None = None
     score: float = float("-inf")
     step: int = 0
+    step_s: float = 0.0
 
 
 def climb(
@@ -81,7 +82,7 @@ def _rise(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Trial | 
     planned = climber.item.until
     if rung >= len(planned) or planned[rung] <= climber.step:
         return None
-    until = planned[rung] if fixed else _affordable(climber, planned[rung], bench)
+    until = planned[rung] if fixed else _affordable(climber, rung, bench)
     if not fixed and until < max(LEAST_STEPS, climber.step + 1):
         climber.item = replace(climber.item, until=planned[:rung])
         return None if climber.model is not None else bench.out_of_time(climber.item)
@@ -92,20 +93,21 @@ def _rise(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Trial | 
             climber.model = bench.fit(climber.item, until, watch)
     except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
         return bench.failed(climber.item, error)
-    climber.score, climber.step = watch.best, watch.step
+    climber.score, climber.step, climber.step_s = watch.best, watch.step, watch.step_s
+    climber.item = replace(climber.item, until=(*planned[:rung], watch.step, *planned[rung + 1 :]))
     return None
 
 
-def _affordable(climber: Climber, until: int, bench: Bench) -> int:
-    """`until`, or as far as time allows at the speed seen so far."""
-    item, spent = climber.item, bench.spent.get(climber.item.candidate, 0.0)
-    per_step = spent / climber.step if climber.step else item.seconds / item.until[-1]
-    again = DECAY * climber.step
+def _affordable(climber: Climber, rung: int, bench: Bench) -> int:
+    """The planned end of a rung, or as far as time allows at the speed seen so far; the last may use all of it."""
+    item = climber.item
+    planned, step_s = item.until[rung], climber.step_s or item.seconds / item.until[-1]
     left_s = (bench.clock.left_s - FINISH_S) * 0.95
-    most = int(climber.step - again + left_s / max(per_step, 1e-6))
-    if most < until:
-        log.info("%s: %d steps planned, %d are affordable", item.candidate.name, until, most)
-    return min(until, most)
+    most = int(climber.step * (1 - DECAY) + left_s / max(step_s, 1e-6))
+    if most < planned:
+        log.info("%s: %d steps planned, %d are affordable", item.candidate.name, planned, most)
+    last = rung > 0 and rung + 1 == len(item.until)
+    return min(most, max(planned, most_steps(item.rows)) if last else planned)
 
 
 def _finished(climber: Climber, bench: Bench) -> Trial:
@@ -123,8 +125,16 @@ class Watch:
     def __init__(self, bench: Bench, *, fixed: bool) -> None:
         self.clock, self.fixed = bench.clock, fixed
         self.best, self.step = float("-inf"), 0
+        self.times: list[tuple[float, int]] = []
+
+    @property
+    def step_s(self) -> float:
+        """Seconds for each step between the first call and the last, checks included; 0 where there was only one."""
+        (began, first), (ended, last) = self.times[0], self.times[-1]
+        return (ended - began) / (last - first) if last > first else 0.0
 
     def __call__(self, step: int, score: float) -> None:
         self.best, self.step = max(self.best, score), step
+        self.times.append((self.clock.spent_s, step))
         if not self.fixed and self.clock.left_s < -0.04 * self.clock.budget_s:
             raise Stopped("the budget is spent")

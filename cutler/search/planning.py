@@ -21,12 +21,14 @@ ONE_SHOT_SHARE = 0.4
 LEAST_ROWS = 100
 LEAST_STEPS = 40
 MOST_EPOCHS = 12
+SLOW, SLOW_EPOCHS = 1.5, 4
+"""A candidate whose steps take so many times those of the quickest is tried only if it gets so many epochs."""
 BATCH = 32
 DECAY = 0.4
 """The share of a rung that is run again when the next one goes on from the stable part."""
 RUNGS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (0.25, 1.0)}
 MANY_RUNGS = (0.12, 0.35, 1.0)
-SLACK = 0.93
+SLACK = 0.95
 
 
 class Planner:
@@ -149,19 +151,31 @@ def ladder_of(
     alive, dropped = list(candidates), []
     while alive:
         work_s = _work_s(left_s, alive, fold)
-        least = max(LEAST_STEPS, len(fold.train) // BATCH) if len(alive) > 1 else LEAST_STEPS
-        if all(work_s / pace.step_s >= least for _, pace in alive):
-            break
         slowest = max(alive, key=lambda item: item[1].step_s)
+        least = _least_steps(slowest[1], [pace for _, pace in alive], len(fold.train))
+        if work_s / slowest[1].step_s >= least:
+            break
         alive.remove(slowest)
         need = f"{least} steps of {slowest[1].step_s:.2f} s"
         dropped.append((slowest[0].name, f"{max(left_s, 0):.0f} s are left, too few for {need}"))
     return [_climber(candidate, pace, fold, work_s, len(alive)) for candidate, pace in alive], dropped
 
 
+def _least_steps(pace: Pace, paces: Sequence[Pace], n_train: int) -> int:
+    """The steps without which a candidate is not worth its time beside the others: one epoch, several if it is slow."""
+    if len(paces) == 1:
+        return LEAST_STEPS
+    slow = pace.step_s > SLOW * min(other.step_s for other in paces)
+    return max(LEAST_STEPS, (SLOW_EPOCHS if slow else 1) * n_train // BATCH)
+
+
+def most_steps(rows: int) -> int:
+    """The steps after which training on so many rows ends, whatever time is left."""
+    return max(MOST_EPOCHS * max(1, rows // BATCH), 10 * LEAST_STEPS)
+
+
 def _climber(candidate: Candidate, pace: Pace, fold: Fold, work_s: float, n_alive: int) -> PlanItem:
-    most = MOST_EPOCHS * max(1, len(fold.train) // BATCH)
-    steps = int(min(work_s / pace.step_s, max(most, 10 * LEAST_STEPS)))
+    steps = int(min(work_s / pace.step_s, most_steps(len(fold.train))))
     rows = min(len(fold.train), steps * BATCH)
     until = tuple(max(LEAST_STEPS // 2, int(steps * share)) for share in rungs_for(n_alive))
     seconds = pace.fixed_s + pace.row_s * (rows + len(fold.validation)) + until[-1] * pace.step_s
