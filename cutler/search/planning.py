@@ -19,6 +19,8 @@ TORCH_S = 12.0
 ONE_SHOT_SHARE = 0.4
 """The most of what is left that one candidate without steps may take."""
 LEAST_ROWS = 100
+ENOUGH_ROWS = 2000
+"""Features of fewer rows than this, and than a quarter of them, would say little: that time serves others better."""
 LEAST_STEPS = 40
 MOST_EPOCHS = 12
 SLOW, SLOW_EPOCHS = 1.5, 4
@@ -139,7 +141,7 @@ def _one_shot(candidate: Candidate, pace: Pace, fold: Fold, left_s: float, paid:
     rows = n_train
     if row_s * (n_train + n_validation) > room:
         rows = int(room / row_s) - n_validation if row_s else 0
-    if rows < min(LEAST_ROWS, n_train):
+    if rows < min(n_train, max(LEAST_ROWS, min(n_train // 4, ENOUGH_ROWS))):
         return None
     return PlanItem(candidate, rows, (1,), pace.fixed_s + row_s * (rows + n_validation))
 
