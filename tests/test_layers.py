@@ -18,16 +18,16 @@ ROWS = (
     {"types", "errors"},
     {"data", "profile", "catalog", "metrics", "measure", "registry"},
     {"models", "calibrate", "rank"},
-    {"train", "objectives"},
-    {"tasks", "families", "compress", "combine"},
+    {"train"},
+    {"tasks", "families", "compress"},
     {"search", "pool", "evaluate", "checks", "explain", "report", "bundle", "pretrain", "multitask"},
     {"api", "why"},
     {"cli", "serve", "sklearn", "testing"},
     {"__init__", "__main__"},
 )
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
-PART_FOLDERS = {"tasks", "families", "compress", "combine"}
-TRAINING = {"models", "families", "objectives", "compress", "train", "pretrain", "multitask"}
+PART_FOLDERS = {"tasks", "families", "compress"}
+TRAINING = {"models", "families", "compress", "train", "pretrain", "multitask"}
 DOORS = {
     "typer": {"cli"},
     "rich": {"cli"},
