@@ -80,12 +80,12 @@ def fit_head(task: Task, fold: Fold, train: np.ndarray, validation: np.ndarray, 
     best: FittedHead | None = None
     for balanced in (False, True) if uneven(coded, task.head) else (False,):
         weights = balance(coded, task.head, balanced=balanced)
-        worse = 0
+        peak, worse = -np.inf, 0  # each weighting has its own best penalty
         for step, (penalty, head) in enumerate(path(x, coded, task.head, weights=weights), start=1):
             tuned, score = judge(task, decision, head(v), fold.validation)
             monitor(step, score)
-            worse = 0 if best is None or score > best.score else worse + 1
-            if worse == 0:
+            peak, worse = max(peak, score), 0 if score > peak else worse + 1
+            if best is None or score > best.score:
                 best = FittedHead(scaler.fold(head), tuned, score, {"penalty": penalty, "balanced": balanced})
             if worse == 2:
                 break
