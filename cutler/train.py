@@ -149,7 +149,7 @@ def _check(
     network.eval()
     score = evaluate()
     network.train()
-    if score < progress.best:
+    if not score >= progress.best:  # nor where it is no number
         return kept
     progress.best, progress.best_step = score, progress.step
     return {name: p.detach().clone() for name, p in network.named_parameters() if p.requires_grad}

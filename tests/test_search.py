@@ -180,8 +180,11 @@ def test_ctrl_c_goes_on_with_what_is_complete(tmp_path, caplog):
 
     found = run([item("majority"), item("linear", ngrams="word")], tmp_path, progress=progress)
     assert found.interrupted
-    assert [trial.candidate.family for trial in found.trials] == ["majority"]
-    assert [each.candidate.family for each in found.plan.items] == ["majority"]
+    assert [(trial.candidate.family, trial.status) for trial in found.trials] == [
+        ("majority", "complete"), ("linear", "stopped"),
+    ]  # fmt: skip
+    assert "interrupted" in found.trials[1].reason
+    assert [bool(each.until) for each in found.plan.items] == [True, False]
     assert "interrupted" in caplog.text
 
 

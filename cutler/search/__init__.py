@@ -61,8 +61,11 @@ def run(
     except KeyboardInterrupt:
         if not any(trial.status == "complete" for trial in trials):
             raise
-        log.warning("interrupted: going on with the %d trials that are complete", len(trials))
+        log.warning("interrupted: going on with the trials that are complete")
         interrupted = True
+        missed = [item for item in planned_of(work) if item.candidate not in {each.candidate for each in done}]
+        trials += [bench.stopped(item, "interrupted before it was complete") for item in missed]
+        done += [replace(item, until=()) for item in missed]
     plan = work if isinstance(work, Plan) else work.plan()
     return Found(tuple(trials), replace(plan, items=tuple(done)), bench.seconds, interrupted)
 
@@ -70,6 +73,11 @@ def run(
 def stages_of(plan: Plan) -> Iterator[list[PlanItem]]:
     """A plan's items in one stage: their order is that in which they were run."""
     yield list(plan.items)
+
+
+def planned_of(work: Planner | Plan) -> Sequence[PlanItem]:
+    """Every item that was planned by now, run or not."""
+    return work.items if isinstance(work, Plan) else work.planned
 
 
 def _one_by_one(

@@ -130,6 +130,8 @@ class Watch:
     @property
     def step_s(self) -> float:
         """Seconds for each step between the first call and the last, checks included; 0 where there was only one."""
+        if not self.times:
+            return 0.0
         (began, first), (ended, last) = self.times[0], self.times[-1]
         return (ended - began) / (last - first) if last > first else 0.0
 

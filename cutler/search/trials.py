@@ -84,6 +84,8 @@ class Bench:
         shipped = models.load(folder)
         scores = shipped.scores(self.fold.validation)
         save_file({"scores": np.ascontiguousarray(scores)}, folder.parent / "validation.safetensors")
+        if not np.isfinite(scores).all():
+            return replace(self.stopped(item, "its scores on validation are no finite numbers"), status="failed")
         values = [answer.value for answer in shipped.decision.answers(scores)]
         targets = self.task.targets(self.fold.validation)
         cost = measure.cost(folder, self.fold.validation, inputs=self.task.inputs, seed=self.seed,
