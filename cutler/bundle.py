@@ -80,13 +80,12 @@ class Bundle:
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
 
     def _keyed(self, rows: Sequence[Row | str]) -> list[Row]:
-        renamed = {column: role for role, column in self.task.columns.items() if column != role}
-        if not renamed:
-            return rows_of(rows, self.task.inputs)
+        columns = {role: self.task.columns[role] for role in self.task.inputs}
         keyed = [
-            {renamed.get(column, column): cell for column, cell in row.items()} if isinstance(row, Mapping) else row
+            {role: row[column] for role, column in columns.items()}
+            if isinstance(row, Mapping) and all(column in row for column in columns.values()) else row
             for row in rows
-        ]
+        ]  # fmt: skip
         return rows_of(keyed, self.task.inputs)
 
 
@@ -191,8 +190,13 @@ def _put(staged: Path, out: Path) -> None:
         return
     old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
     out.rename(old / out.name)
-    staged.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        staged.rename(out)
+    except OSError:
+        (old / out.name).rename(out)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
