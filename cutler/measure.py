@@ -62,6 +62,11 @@ def environment(threads: int) -> dict[str, str]:
             "MKL_NUM_THREADS": count, "TOKENIZERS_PARALLELISM": "false" if threads == 1 else "true"}  # fmt: skip
 
 
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine() -> dict[str, str | int]:
     """What ran this: processor, cores, system, Python."""
     return {"processor": _processor(), "cores": os.cpu_count() or 1, "system": platform.system(),

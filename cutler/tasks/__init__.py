@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cutler import metrics, registry
 from cutler.errors import UsageError, nearest
 from cutler.tasks import _columns
 from cutler.types import Row, Table, Task
 
-__all__ = ["choose"]
+__all__ = ["check_floors", "choose"]
 
 TARGETS = tuple(_columns.NAMES)
 ROLES = ("text", "text_pair", *TARGETS)
@@ -38,8 +38,16 @@ def choose(
     if missing:
         raise _unclear(table, rows, f"a column for the {' and the '.join(missing)} of {kind.name}", missing)
     task = kind({role: named.get(column, column) for role, column in found.items()}, metric=metric)
-    _check_metric(task, table)
+    _check_metric(task, task.metric, table)
     return task
+
+
+def check_floors(task: Task, table: Table, floors: Iterable[str]) -> None:
+    """Raises UsageError where a floor is of no metric of the task, or of one of which less is better."""
+    for metric in floors:
+        _check_metric(task, metric, table)
+        if not metrics.larger_is_better(metric):
+            raise UsageError("a floor of a metric of which more is better", found=repr(metric), do="leave it out")
 
 
 def _refuse_unknown(table: Table, rows: Sequence[Row], named: Mapping[str, str]) -> None:
@@ -103,14 +111,14 @@ def _unclear(
                       do=f"say which is which, like {flags}")  # fmt: skip
 
 
-def _check_metric(task: Task, table: Table) -> None:
+def _check_metric(task: Task, metric: str, table: Table) -> None:
     """Raises UsageError where the metric is none of the task's, or of a label that the rows lack."""
-    metrics.known(task.metric, task.metrics)
-    label = task.metric.partition(":")[2]
+    metrics.known(metric, task.metrics)
+    label = metric.partition(":")[2]
     if label:
         labels = _labels(task, table.parts["train"])
         if label not in labels:
-            raise UsageError(f"a metric of a label that {table.source} has", found=repr(task.metric),
+            raise UsageError(f"a metric of a label that {table.source} has", found=repr(metric),
                              do=nearest(label, labels))  # fmt: skip
 
 
