@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,9 +22,9 @@ from cutler import (
     checks,
     data,
     evaluate,
+    going_on,
     measure,
     profile,
-    registry,
     report,
     search,
     tasks,
@@ -40,12 +39,10 @@ from cutler.types import (
     Constraints,
     Model,
     Plan,
-    PlanItem,
     Profile,
     Record,
     Row,
     Splits,
-    Table,
     Task,
     Trial,
 )  # fmt: skip
@@ -97,11 +94,12 @@ def fit(
     with job.stage("read and split"):
         table = data.read(source)
         asked = tasks.choose(table, name=task, columns=columns, metric=metric)
+        tasks.check_floors(asked, table, job.constraints.floors)
         splits = data.split(table, asked, seed=seed, group=group)
         facts = profile.describe(splits, asked)
     work = given or _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families)
     with bundle.workplace(job.out) as place:
-        return _carry_out(job, table, asked, splits, facts, work, place, examples=examples, weights=weights)
+        return _carry_out(job, table.source, asked, splits, facts, work, place, examples=examples, weights=weights)
 
 
 def dry_run(
@@ -116,6 +114,7 @@ def dry_run(
     given = read_plan(plan) if plan else None
     table = data.read(source)
     asked = tasks.choose(table, name=task, columns=columns, metric=metric)
+    tasks.check_floors(asked, table, job.constraints.floors)
     splits = data.split(table, asked, seed=given.seed if given else seed, group=group)
     facts = profile.describe(splits, asked)
     if given is None:
@@ -182,34 +181,17 @@ def fine_tune(fitted: Bundle, source: Any, *, out: Path | str | None = None, bud
     job = _job(out, Constraints(budget=budget), None, None)
     asked = fitted.task
     with job.stage("read and split"):
-        read = data.read(source)
-        fresh = [row for part in read.parts.values() for row in part]
-        rows, _ = data.labelled(fresh, asked, part="train")
-        own = type(asked)(metric=asked.metric)
-        table = Table(read.source, {"train": [*rows, *fitted.kept_rows()]})
-        splits = data.split(table, own)
-        facts = profile.describe(splits, own)
+        name, splits = going_on.rows(fitted, source)
+        facts = profile.describe(splits, asked)
     with bundle.workplace(job.out) as place:
-        work = Plan(0, job.threads, job.constraints.budget_s, (_going_on(fitted, own, splits, facts, job, place),))
-        return _carry_out(job, table, asked, splits, facts, work, place, examples=fitted.has_rows,
+        item = going_on.item(fitted, asked, splits, facts, clock=job.clock, place=place)
+        work = Plan(0, job.threads, job.constraints.budget_s, (item,))
+        return _carry_out(job, name, asked, splits, facts, work, place, examples=fitted.has_rows,
                           weights=(fitted.folder / "transformers").is_dir())  # fmt: skip
 
 
-def _going_on(fitted: Bundle, task: Task, splits: Splits, facts: Profile, job: Job, place: Path) -> PlanItem:
-    """The one item of a plan that goes on: the bundle's model is laid into the candidate's state folder."""
-    candidate = fitted.model.candidate
-    start = place / candidate.key / "start"
-    shutil.copytree(fitted.folder / "model", start)
-    if (fitted.folder / "transformers").is_dir():
-        shutil.copytree(fitted.folder / "transformers", start / "transformers")
-    family = registry.family(candidate.family)
-    if not family.trained_in_steps:
-        return PlanItem(candidate, len(splits.train), (1,), family.pace(candidate, task, splits.fold, facts).fixed_s)
-    return planning.lone(candidate, family.pace(candidate, task, splits.fold, facts), splits.fold, job.clock)
-
-
 def _carry_out(
-    job: Job, table: Table, asked: Task, splits: Splits, facts: Profile, work: planning.Planner | Plan, place: Path, *,
+    job: Job, source: str, asked: Task, splits: Splits, facts: Profile, work: planning.Planner | Plan, place: Path, *,
     examples: bool, weights: bool,
 ) -> Chosen:  # fmt: skip
     """From a plan to a bundle: search, pick, calibrate, evaluate, check, report, write."""
@@ -224,7 +206,7 @@ def _carry_out(
         evidence = evaluate.on_test(model, asked, splits.test, floors=_floors(found.trials), examples=examples,
                                     seed=found.plan.seed)  # fmt: skip
     record = Record(
-        task=asked.name, columns=asked.columns, metric=asked.metric, source=table.source, profile=facts,
+        task=asked.name, columns=asked.columns, metric=asked.metric, source=source, profile=facts,
         constraints=job.constraints, plan=found.plan, trials=found.trials, pick=picked, seconds=dict(job.seconds),
         calibration=calibration, checkpoints=_used(found.trials), machine={**measure.machine(), "threads": job.threads},
         version=__version__,
@@ -252,7 +234,7 @@ def _job(
     out: Path | str | None, constraints: Constraints | None, threads: int | None, progress: Progress | None
 ) -> Job:
     asked = constraints or Constraints()
-    count = threads if threads is not None else os.cpu_count() or 1
+    count = threads if threads is not None else measure.processors()
     if not 1 <= count <= 4096:
         raise UsageError("threads from 1 up", found=str(count), do="leave it out to use all processors")
     os.environ["CUTLER_THREADS"] = str(count)

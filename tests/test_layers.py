@@ -20,7 +20,7 @@ ROWS = (
     {"models", "calibrate", "rank"},
     {"train"},
     {"tasks", "families", "compress"},
-    {"search", "pool", "evaluate", "checks", "explain", "report", "bundle", "pretrain", "multitask"},
+    {"search", "pool", "evaluate", "checks", "explain", "report", "bundle", "going_on", "pretrain", "multitask"},
     {"api", "why"},
     {"cli", "serve", "sklearn", "testing"},
     {"__init__", "__main__"},

@@ -18,12 +18,12 @@ HEAD_PENALTY = 0.3
 
 
 class Targets:
-    """Numbers are standardised here, and turned back by `natural`."""
+    """Numbers are standardised here, and turned back by `natural`. `known` labels stay though no row bears them."""
 
-    def __init__(self, task: Task, rows: Sequence[Row]) -> None:
+    def __init__(self, task: Task, rows: Sequence[Row], *, known: Sequence[str] = ()) -> None:
         found = task.targets(rows)
         self.head = task.head
-        self.labels = heads.labels_of(found, task.head)
+        self.labels = tuple(sorted({*heads.labels_of(found, task.head), *known}))
         coded = heads.encode(found, task.head, self.labels)
         self.mean, self.std = (float(coded.mean()), float(coded.std()) or 1.0) if task.head == "number" else (0.0, 1.0)
         self.coded = (coded - self.mean) / self.std

@@ -18,7 +18,7 @@ from torch import nn
 from cutler import calibrate, catalog, train
 from cutler.families._targets import Targets
 from cutler.models import body as bodies
-from cutler.models.base import Decision, texts_of
+from cutler.models.base import Decision, decision_in, texts_of
 from cutler.models.network import Network, Transformer, grown
 from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Row, Task
 
@@ -102,7 +102,7 @@ class _Course:
              for side in sides_of(rows, task, joint=candidate["joint"])]
             for rows in (fold.train, fold.validation)
         )  # fmt: skip
-        self.targets = Targets(task, fold.train)
+        self.targets = Targets(task, fold.train, known=decision_in(start).labels if start.is_dir() else ())
         self.network = Network(self.body, depth=self.depth, pooling="mean", n_sides=len(self.states),
                                n_scores=self.targets.width, dropout=0.1).requires_grad_(True)  # fmt: skip
         self.decision = Decision(task.head, self.targets.labels, task.inputs)

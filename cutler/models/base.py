@@ -138,6 +138,11 @@ class Fitted(Model):
         return cls.restore(candidate, decision, described["settings"], load_file(folder / "model.safetensors"), folder)
 
 
+def decision_in(folder: Path) -> Decision:
+    """The decision of the model that lies in a folder, without reading the rest of it."""
+    return Decision.from_json(json.loads((folder / "model.json").read_text(encoding="utf-8"))["decision"])
+
+
 def texts_of(rows: Sequence[Row], inputs: Sequence[str]) -> tuple[list[str], ...]:
     """One list of texts for each input role."""
     return tuple([row[role] for row in rows] for role in inputs)

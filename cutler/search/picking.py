@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from safetensors.numpy import load_file
 
 from cutler import metrics
 from cutler.errors import ConstraintError
-from cutler.models.base import Decision
+from cutler.models.base import decision_in
 from cutler.types import Constraints, Pick, Row, Task, Trial
 
 
@@ -40,9 +39,8 @@ def pick(
 def answers_of(trial: Trial) -> list[object]:
     """What the trial's model answered on validation, from its stored scores."""
     folder = Path(trial.folder)
-    described = json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))
     scores = load_file(folder / "validation.safetensors")["scores"]
-    return [answer.value for answer in Decision.from_json(described["decision"]).answers(scores)]
+    return [answer.value for answer in decision_in(folder / "model").answers(scores)]
 
 
 def _by_target(task: Task, by_price: Sequence[Trial], best: Trial, losses: dict[str, float], target: float) -> Pick:

@@ -1,0 +1,83 @@
+"""Going on from a bundle: its model laid out as a candidate's state, new rows with the kept ones beside them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cutler import data, registry
+from cutler.bundle import Bundle
+from cutler.data.duplicates import plain
+from cutler.errors import UsageError
+from cutler.search import planning
+from cutler.search.clock import Clock
+from cutler.types import PlanItem, Profile, Row, Splits, Table, Task
+
+ENOUGH = 200
+"""From so many new rows on, they alone are validation and test; with fewer, kept rows stand there too."""
+
+
+def rows(fitted: Bundle, source: Any) -> tuple[str, Splits]:
+    """The name of the source, and its rows with those that the bundle kept, keyed by role, by purpose.
+
+    The model has learned from the kept rows before. Where new rows are many and bear every label, kept ones only
+    join training; otherwise those in validation and test are counted as leaks, so that the card tells of them.
+    """
+    read = data.read(source)
+    found = [row for part in read.parts.values() for row in part]
+    fresh, aside = data.labelled(found, _keyed_as(found, fitted.task), part="train")
+    kept, task = fitted.kept_rows(), _plain_task(fitted.task)
+    alone = len(fresh) >= ENOUGH and set(fitted.labels) <= _labels(fresh, task)
+    splits = data.split(Table(read.source, {"train": fresh if alone else [*fresh, *kept]}), task)
+    if alone:
+        held_out = {plain(row, task.inputs) for row in (*splits.validation, *splits.test, *splits.calibration)}
+        more, _ = data.labelled([row for row in kept if plain(row, task.inputs) not in held_out], task, part="train")
+        splits = replace(splits, train=[*splits.train, *more])
+    known = {plain(row, task.inputs) for row in (*splits.train, *kept)}
+    parts = {"validation": splits.validation, "test": splits.test}
+    leaks = {part: sum(plain(row, task.inputs) in known for row in held) for part, held in parts.items()}
+    return read.source, replace(splits, set_aside=(*aside, *splits.set_aside), leaks=leaks)
+
+
+def item(fitted: Bundle, task: Task, splits: Splits, facts: Profile, *, clock: Clock, place: Path) -> PlanItem:
+    """The one item of a plan that goes on: the bundle's model is laid into the candidate's state folder.
+
+    Raises UsageError where the bundle lacks the weights that its family trains.
+    """
+    candidate = fitted.model.candidate
+    family, weights = registry.family(candidate.family), fitted.folder / "transformers"
+    if family.trained_in_steps and not weights.is_dir():
+        raise UsageError(
+            "a bundle with the weights for further training", found=f"none in {fitted.folder}",
+            do="fit it again without --no-weights",
+        )  # fmt: skip
+    start = place / candidate.key / "start"
+    shutil.copytree(fitted.folder / "model", start)
+    if weights.is_dir():
+        shutil.copytree(weights, start / "transformers")
+    pace = family.pace(candidate, task, splits.fold, facts)
+    if not family.trained_in_steps:
+        return PlanItem(candidate, len(splits.train), (1,), pace.fixed_s)
+    return planning.lone(candidate, pace, splits.fold, clock)
+
+
+def _plain_task(task: Task) -> Task:
+    """The task for rows that are keyed by role."""
+    return type(task)(metric=task.metric)
+
+
+def _keyed_as(found: Sequence[Row], task: Task) -> Task:
+    """The task with the columns of the training data, or with roles where the rows are keyed by these instead."""
+    first = found[0] if found else {}
+    by_role = not set(task.columns.values()) <= set(first) and set(task.roles) <= set(first)
+    return _plain_task(task) if by_role else task
+
+
+def _labels(fresh: Sequence[Row], task: Task) -> set[str]:
+    if task.head == "number":
+        return set()
+    targets = task.targets(fresh)
+    return set(targets) if task.head == "class" else set().union(*targets)
