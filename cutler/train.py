@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cutler.errors import Stopped
-from cutler.models.body import bucketed
+from cutler.models.states import bucketed
 from cutler.types import Monitor
 
 log = logging.getLogger(__name__)

@@ -18,6 +18,8 @@ from torch import nn
 from cutler import calibrate, catalog, train
 from cutler.families._targets import Targets
 from cutler.models import body as bodies
+from cutler.models import pace
+from cutler.models import states as stored
 from cutler.models.base import Decision, decision_in, texts_of
 from cutler.models.network import Network, Transformer, grown
 from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Row, Task
@@ -44,7 +46,7 @@ class Encoder(Family):
         return [
             Candidate(self.name, name, {
                 "trained_layers": layers, "learning_rate": 2e-4, "joint": joint,
-                "max_tokens": bodies.tokens_needed(found, profile),
+                "max_tokens": pace.tokens_needed(found, profile),
             })
             for name, found in known if found.architecture == "encoder"
             for joint in ((True, False) if profile.paired else (False,))
@@ -54,14 +56,14 @@ class Encoder(Family):
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
         checkpoint = catalog.find(candidate.checkpoint)
         passes = 1 + 3 * 4 * candidate["trained_layers"] / checkpoint.layers  # four epochs
-        return bodies.estimate(checkpoint, profile, depth=checkpoint.layers, max_tokens=candidate["max_tokens"],
+        return pace.estimate(checkpoint, profile, depth=checkpoint.layers, max_tokens=candidate["max_tokens"],
                                passes=passes)  # fmt: skip
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
         checkpoint = catalog.find(candidate.checkpoint)
-        lengths = bodies.typical_lengths(profile, candidate["max_tokens"])
-        tokens = bodies.mean_tokens(profile, candidate["max_tokens"])
-        layer_s = bodies.token_s(checkpoint, lengths) * tokens / checkpoint.layers
+        lengths = pace.typical_lengths(profile, candidate["max_tokens"])
+        tokens = pace.mean_tokens(profile, candidate["max_tokens"])
+        layer_s = pace.token_s(checkpoint, lengths) * tokens / checkpoint.layers
         lower = layer_s * (checkpoint.layers - candidate["trained_layers"])
         step_s = _step_s(checkpoint, candidate["trained_layers"], lengths) * tokens * recipe_of(candidate).batch
         checks = CHECKS * min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
@@ -98,7 +100,7 @@ class _Course:
         self.depth = self.source.layers - candidate["trained_layers"]
         frozen = bodies.lower(self.body, self.depth)
         self.states, self.checks = (
-            [bodies.stored_states(frozen, self.source, self.reader, side, folder=state.parent / "shared")
+            [stored.stored_states(frozen, self.source, self.reader, side, folder=state.parent / "shared")
              for side in sides_of(rows, task, joint=candidate["joint"])]
             for rows in (fold.train, fold.validation)
         )  # fmt: skip
@@ -118,7 +120,7 @@ class _Course:
     def start(self, state: Path) -> None:
         """Weigh classes as validation says, and put the first head in place; what `state` holds will overrule it."""
         parts = ("first", self.targets.width, len(self.first))
-        features = bodies.cached(state, parts, lambda: self.network.apply_to(self.states, self.first, features=True))
+        features = stored.cached(state, parts, lambda: self.network.apply_to(self.states, self.first, features=True))
         if self.targets.uneven:
             held_out = self.network.apply_to(self.checks, self.checked, features=True)
             self.targets.weigh(balanced=self._gain_of_balance(features, held_out) > 0)
@@ -160,9 +162,9 @@ def _step_s(checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...
     network.requires_grad_(True).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
     flat = np.random.default_rng(0).normal(size=(sum(lengths), width)).astype(np.float16)
-    states = [bodies.States(flat, np.concatenate([[0], np.cumsum(lengths)]))]
+    states = [stored.States(flat, np.concatenate([[0], np.cumsum(lengths)]))]
     took: list[float] = []
-    while len(took) < 4 and sum(took) < bodies.MEASURING_S:
+    while len(took) < 4 and sum(took) < pace.MEASURING_S:
         began = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         network(states, np.arange(len(lengths))).square().mean().backward()

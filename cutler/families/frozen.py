@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from cutler import calibrate, catalog
-from cutler.models import body
+from cutler.models import body, pace
+from cutler.models import states as stored
 from cutler.models.base import Fitted, texts_of
 from cutler.models.network import Transformer
 from cutler.models.onnx import Onnx
@@ -32,19 +33,19 @@ class Frozen(Family):
         known = [(name, catalog.find(name)) for name in checkpoints]
         encoders = [(name, found) for name, found in known if found.architecture == "encoder"]
         return [
-            Candidate(self.name, name, {"depth": depth, "max_tokens": body.tokens_needed(found, profile)})
+            Candidate(self.name, name, {"depth": depth, "max_tokens": pace.tokens_needed(found, profile)})
             for name, found in encoders
             for depth in sorted({max(1, found.layers // 2), found.layers})
         ]
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
-        return body.estimate(catalog.find(candidate.checkpoint), profile, depth=candidate["depth"],
+        return pace.estimate(catalog.find(candidate.checkpoint), profile, depth=candidate["depth"],
                              max_tokens=candidate["max_tokens"], passes=1.0)  # fmt: skip
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
         checkpoint = catalog.find(candidate.checkpoint)
-        tokens = body.mean_tokens(profile, candidate["max_tokens"])
-        each = body.token_s(checkpoint, body.typical_lengths(profile, candidate["max_tokens"])) * tokens
+        tokens = pace.mean_tokens(profile, candidate["max_tokens"])
+        each = pace.token_s(checkpoint, pace.typical_lengths(profile, candidate["max_tokens"])) * tokens
         width = checkpoint.width * (3 if profile.paired else 1)
         scores = max(len(profile.classes), 1)
         heads_s = len(fold.train) * width * (2e-9 * width * candidate["depth"] + 4e-8 * scores * TRIED)
@@ -59,7 +60,7 @@ class Frozen(Family):
         reader = body.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
         network = body.load(checkpoint)
         x, v = (
-            [body.features(network, checkpoint, reader, side, folder=state.parent / "shared")
+            [stored.features(network, checkpoint, reader, side, folder=state.parent / "shared")
              for side in texts_of(rows, task.inputs)]
             for rows in (fold.train, fold.validation)
         )  # fmt: skip

@@ -14,7 +14,8 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from cutler import calibrate, catalog
-from cutler.models import body, heads
+from cutler.models import body, heads, pace
+from cutler.models import states as stored
 from cutler.models.base import Fitted, texts_of
 from cutler.models.pairs import combine
 from cutler.models.static import Static, average, token_ids
@@ -36,15 +37,15 @@ class StaticFamily(Family):
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
         checkpoint = catalog.find(candidate.checkpoint)
-        size = body.vocabulary_size(checkpoint) * (2 * candidate["width"] + 4) / 1e6 + 0.7
-        read_s = MOST_READ * 3 * body.flop_per_token(checkpoint) / body.FLOP_PER_S
+        size = pace.vocabulary_size(checkpoint) * (2 * candidate["width"] + 4) / 1e6 + 0.7
+        read_s = MOST_READ * 3 * pace.flop_per_token(checkpoint) / pace.FLOP_PER_S
         return Cost(size_mb=size, memory_mb=70 + 2 * size, latency_ms=0.1 + 0.002 * profile.words.p95,
                     train_s=3 + read_s + 3e-4 * profile.n_train)  # fmt: skip
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
         checkpoint = catalog.find(candidate.checkpoint)
         types = min(MOST_READ, 15 * len(fold.train) ** 0.7)
-        read_s = body.token_s(checkpoint, (3,) * 256) * 3 * types
+        read_s = pace.token_s(checkpoint, (3,) * 256) * 3 * types
         scores = max(len(profile.classes), 1)
         return Pace(fixed_s=4 + read_s + len(fold.train) * (2e-4 + 3e-8 * candidate["width"] * scores))
 
@@ -59,8 +60,8 @@ class StaticFamily(Family):
         ids = [token_ids(reader, side) for side in texts_of(fold.train, task.inputs)]
         counts = np.bincount(np.concatenate([i for side in ids for i in side]), minlength=reader.get_vocab_size())
         texts = [text for side in texts_of(fold.train, task.inputs) for text in side]
-        parts = ("static", checkpoint.digest, candidate["width"], body.digest_of(texts))
-        vectors = body.cached(
+        parts = ("static", checkpoint.digest, candidate["width"], stored.digest_of(texts))
+        vectors = stored.cached(
             state.parent / "shared", parts, lambda: _distil(checkpoint, counts, candidate["width"], seed)
         )
         held_out = [token_ids(reader, side) for side in texts_of(fold.validation, task.inputs)]
@@ -94,7 +95,7 @@ def _distil(checkpoint: Checkpoint, counts: np.ndarray, width: int, seed: int) -
     """(vocabulary, width) half-precision vectors, not weighted yet."""
     network = body.load(checkpoint)
     read = np.argsort(-counts, kind="stable")[: min(MOST_READ, int((counts > 0).sum()))]
-    outputs = body.read_alone(network, checkpoint, read)
+    outputs = stored.read_alone(network, checkpoint, read)
     inputs = network.get_input_embeddings().weight.numpy()  # type: ignore[operator]
     scaler = heads.Scaler(inputs[read])
     (mapped,) = heads.ridge(scaler(inputs[read]), outputs, penalties=[0.1], weights=np.ones(len(read), np.float32))

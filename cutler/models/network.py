@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cutler.models import body as bodies
 from cutler.models import pairs
+from cutler.models import states as stored
 from cutler.models.base import Arrays, Decision, Fitted, Linear, texts_of
 from cutler.models.onnx import Onnx, batches
 from cutler.types import Candidate, Row
@@ -33,7 +34,7 @@ class Network(nn.Module):
         self.head = nn.Linear(width if n_sides == 1 else 3 * width + 1, n_scores)
         self.dropout = nn.Dropout(dropout)
 
-    def features(self, states: Sequence[bodies.States], places: np.ndarray) -> Tensor:
+    def features(self, states: Sequence[stored.States], places: np.ndarray) -> Tensor:
         """(batch, features) of the texts, or pairs, at these places."""
         sides = []
         for side in states:
@@ -42,7 +43,7 @@ class Network(nn.Module):
             sides.append(bodies.pool(hidden, batch.get("attention_mask"), self.pooling))
         return combine(sides)
 
-    def forward(self, states: Sequence[bodies.States], places: np.ndarray) -> Tensor:
+    def forward(self, states: Sequence[stored.States], places: np.ndarray) -> Tensor:
         scores: Tensor = self.head(self.dropout(self.features(states, places)))
         return scores
 
@@ -61,7 +62,7 @@ class Network(nn.Module):
         return [*([rest] if rest else []), *of_layers, list(self.head.parameters())]
 
     @torch.inference_mode()
-    def apply_to(self, states: Sequence[bodies.States], rows: np.ndarray, *, features: bool = False) -> np.ndarray:
+    def apply_to(self, states: Sequence[stored.States], rows: np.ndarray, *, features: bool = False) -> np.ndarray:
         """(rows, scores), or (rows, features), of the rows at these places, in their order."""
         found: np.ndarray | None = None
         for chosen in batches(np.max([side.lengths[rows] for side in states], axis=0).tolist()):

@@ -1,0 +1,154 @@
+"""What a body says of many texts: features and hidden states, computed once a run and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from cutler.models.body import (
+    POOLINGS,
+    Encoded,
+    Texts,
+    config_of,
+    encode,
+    mask_of,
+    pool,
+    run,
+    tokenizer,
+    width_of,
+)  # fmt: skip
+from cutler.models.onnx import batches
+from cutler.types import Checkpoint
+
+
+@torch.inference_mode()
+def pooled_layers(body: nn.Module, encoded: Encoded, tick: Callable[[int], None]) -> np.ndarray:
+    """(layers + 1, poolings, texts, width) in half precision, from one forward pass; `tick` hears of texts done."""
+    found: np.ndarray | None = None
+    for places in batches(encoded.lengths.tolist()):
+        batch = encoded.tensors(places)
+        states = run(body, batch, every_layer=True)
+        mask = batch.get("attention_mask")
+        block = torch.stack([torch.stack([pool(h, mask, p) for p in POOLINGS]) for h in states])
+        if found is None:
+            found = np.zeros((len(states), len(POOLINGS), len(encoded.ids), block.shape[-1]), dtype=np.float16)
+        found[:, :, places] = block.clamp(-6e4, 6e4).half().numpy()
+        tick(len(places))
+    assert found is not None
+    return found
+
+
+@dataclass(frozen=True)
+class States:
+    """Hidden states of every token of every text, end to end in one half-precision file mapped into memory."""
+
+    flat: np.ndarray  # (all tokens, width)
+    starts: np.ndarray  # (texts + 1,)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    def tensors(self, places: np.ndarray) -> dict[str, Tensor]:
+        """A padded batch of `inputs_embeds` (batch, tokens, width), with a mask where lengths differ."""
+        lengths = self.lengths[places]
+        block = np.zeros((len(places), int(lengths.max()), self.flat.shape[1]), dtype=np.float32)
+        for row, place in enumerate(places):
+            block[row, : lengths[row]] = self.flat[self.starts[place] : self.starts[place + 1]]
+        return {"inputs_embeds": torch.from_numpy(block), **mask_of(lengths)}
+
+
+@torch.inference_mode()
+def token_states(body: nn.Module, encoded: Encoded, file: Path) -> None:
+    """Write the last hidden states of `body` over every text to `file`, end to end."""
+    starts = np.concatenate([[0], np.cumsum(encoded.lengths)])
+    flat = np.lib.format.open_memmap(
+        file, mode="w+", dtype=np.float16, shape=(int(starts[-1]), width_of(body))
+    )
+    for places in batches(encoded.lengths.tolist()):
+        (hidden,) = run(body, encoded.tensors(places))
+        half = hidden.clamp(-6e4, 6e4).half().numpy()
+        for row, place in enumerate(places):
+            flat[starts[place] : starts[place + 1]] = half[row, : encoded.lengths[place]]
+    flat.flush()
+
+
+def stored_states(
+    body: nn.Module, checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, folder: Path
+) -> States:
+    """`token_states` of texts, computed once a run and kept in `folder`."""
+    encoded = encode(reader, texts)
+    limit = reader.truncation["max_length"] if reader.truncation else 0
+    key = digest_of([checkpoint.digest, str(config_of(body).num_hidden_layers), str(limit), digest_of(texts)])[:16]
+    file = folder / f"{key}.npy"
+    if file.is_file():
+        return States(np.load(file, mmap_mode="r"), np.concatenate([[0], np.cumsum(encoded.lengths)]))
+    folder.mkdir(parents=True, exist_ok=True)
+    token_states(body, encoded, partial := file.with_suffix(".partial"))
+    partial.replace(file)
+    return States(np.load(file, mmap_mode="r"), np.concatenate([[0], np.cumsum(encoded.lengths)]))
+
+
+def cached(folder: Path, parts: Sequence[object], compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array that `compute` gives, kept in `folder` under a digest of `parts`."""
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    file = folder / f"{key}.safetensors"
+    if file.is_file():
+        return load_file(file)["array"]
+    folder.mkdir(parents=True, exist_ok=True)
+    array = compute()
+    partial = file.with_suffix(".partial")
+    save_file({"array": np.ascontiguousarray(array)}, partial)
+    partial.replace(file)
+    return array
+
+
+def digest_of(texts: Sequence[object]) -> str:
+    """A digest of texts and their order, for naming what was computed from them."""
+    found = hashlib.sha256()
+    for text in texts:
+        found.update(repr(text).encode())
+    return found.hexdigest()
+
+
+def features(
+    body: nn.Module, checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, folder: Path
+) -> np.ndarray:
+    """`pooled_layers` of texts, computed once a run: kept in `folder`, keyed by checkpoint, length and texts."""
+    limit = reader.truncation["max_length"] if reader.truncation else 0
+    parts = ("features", checkpoint.digest, limit, digest_of(texts))
+    return cached(folder, parts, lambda: pooled_layers(body, encode(reader, texts), lambda done: None))
+
+
+@torch.inference_mode()
+def read_alone(body: nn.Module, checkpoint: Checkpoint, tokens: np.ndarray) -> np.ndarray:
+    """(tokens, width): the mean output for each token id read by itself, between the special tokens."""
+    frame = tokenizer(checkpoint, max_tokens=8).encode("").ids
+    middle = (len(frame) + 1) // 2
+    ids = np.concatenate([np.tile(frame[:middle], (len(tokens), 1)), tokens[:, None],
+                          np.tile(frame[middle:], (len(tokens), 1))], axis=1).astype(np.int64)  # fmt: skip
+    cut = [torch.from_numpy(ids[start : start + 512]) for start in range(0, len(ids), 512)]
+    return torch.cat([run(body, {"input_ids": part})[0].mean(dim=1) for part in cut]).numpy()
+
+
+def bucketed(lengths: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """One epoch in random batches of `size` texts of like length.
+
+    Texts are shuffled, sorted by length within runs of 64 batches, cut, and the batches shuffled.
+    """
+    order = rng.permutation(len(lengths))
+    cut: list[np.ndarray] = []
+    for start in range(0, len(order), size * 64):
+        run_of = order[start : start + size * 64]
+        run_of = run_of[np.argsort(lengths[run_of], kind="stable")]
+        cut += [run_of[i : i + size] for i in range(0, len(run_of), size)]
+    for place in rng.permutation(len(cut)):
+        yield cut[place]
