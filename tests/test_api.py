@@ -80,6 +80,23 @@ def test_the_columns_of_the_user_are_kept(tmp_path):
     assert found.evaluate(rows[:50])["rows"] == 50
 
 
+def test_going_on_keeps_the_columns_and_tells_of_rows_that_the_model_knew(linear, tmp_path):
+    rows = [{"Betreff": row["text"], "Ziel": row["label"]} for row in ROWS]
+    found = quickly(rows, columns={"text": "Betreff", "label": "Ziel"}, out=tmp_path / "m.cutler")
+    tuned = found.fine_tune([*NEW, {"text": "", "label": "login"}], out=tmp_path / "t.cutler", budget=20)
+    assert tuned.task.columns == found.task.columns
+    assert tuned.card["profile"]["set_aside"] == 1
+    assert tuned.card["profile"]["leaks"]["test"] > 0
+    assert "CUT001" in [finding["code"] for finding in tuned.card["findings"]]
+
+
+@pytest.mark.parametrize("floor", ["precission:login", "recall:nobody"])
+def test_a_floor_that_cannot_be_judged_is_refused_before_training(floor, tmp_path):
+    with pytest.raises(UsageError, match=floor.partition(":")[2]):
+        cutler.fit(ROWS, constraints=cutler.Constraints(20, floors={floor: 0.9}), out=tmp_path / "m.cutler")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("family", ["frozen", "static", "encoder"])
 def test_a_family_that_starts_from_a_checkpoint_is_fitted_and_goes_on_learning(family, checkpoint, tmp_path):
     found = going(family, checkpoint, tmp_path)
