@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,9 +18,9 @@ import numpy as np
 from safetensors import SafetensorError
 
 from cutler import __version__, data, evaluate, models, registry
-from cutler.errors import BundleError, CutlerError, OutputError
+from cutler.errors import BundleError, CutlerError, DataError, OutputError
 from cutler.models.base import Fitted
-from cutler.types import Answer, Row, Task, rows_of, without_nan
+from cutler.types import Answer, Row, SetAside, Task, rows_of, without_nan
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -65,6 +65,8 @@ class Bundle:
         """The metrics of labelled rows: {"metrics": {name: {value, low, high}}, "rows": count, "set_aside": count}."""
         found = [row for part in data.read(source).parts.values() for row in part]
         rows, aside = data.labelled(found, self.task, part="data")
+        if not rows:
+            raise _unlabelled(self.task, aside)
         measured = evaluate.on_rows(self.model, self.task, rows, seed)
         values = {name: asdict(interval) for name, interval in measured.items()}
         return {"metrics": without_nan(values), "rows": len(rows), "set_aside": len(aside)}
@@ -107,6 +109,14 @@ def read(folder: Path | str) -> Bundle:
             f"a model that can be read in {folder / 'model'}", found=f"{type(error).__name__}: {error}",
             do="copy the bundle again, or fit again",
         ) from error  # fmt: skip
+
+
+def _unlabelled(task: Task, aside: Sequence[SetAside]) -> DataError:
+    reasons = Counter(row.reason for row in aside).most_common(3)
+    wanted = " and ".join(f"{role} under {task.columns[role]!r}" for role in (*task.inputs, task.target))
+    found = ", ".join(f"{count} of {len(aside)} rows with {reason}" for reason, count in reasons) or "no rows"
+    return DataError(f"labelled rows, with {wanted}", found=found,
+                     do="give rows with the columns of the training data")  # fmt: skip
 
 
 def is_bundle(folder: Path) -> bool:
@@ -184,7 +194,8 @@ def _seal(folder: Path, task: Task) -> None:
 
 
 def _put(staged: Path, out: Path) -> None:
-    os.chmod(staged, 0o755)
+    for path in (staged, *staged.rglob("*")):  # temporary files are for their owner only, a bundle is for all
+        path.chmod(0o755 if path.is_dir() else 0o644)
     if not out.exists():
         staged.rename(out)
         return

@@ -70,6 +70,10 @@ def test_rows_may_be_texts_or_keyed_by_role_or_by_the_columns_of_the_training_fi
     assert made.scores([]).shape == made.probabilities([]).shape == (0, 3)
 
 
+def test_every_file_may_be_read_by_all(made):
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in made.folder.rglob("*"))
+
+
 def test_probabilities_are_those_of_the_answers(made):
     texts = [row["text"] for row in testing.rows("text_classification", 6)]
     likely = made.probabilities(texts)

@@ -154,6 +154,7 @@ BAD_FLAGS = {
     "--metric acuracy": ("accuracy", 2),
     "--group nobody": ("nobody", 2),
     "--plan nowhere.json": ("nowhere.json", 2),
+    "--seed -1": ("a seed from 0", 2),
 }
 
 
@@ -341,6 +342,26 @@ app(["predict", {str(bundle)!r}], standalone_mode=False)
 
 
 # --- evaluate, catalog
+
+
+def test_evaluate_says_how_many_rows_it_used_and_what_it_lacked(bundle, tmp_path):
+    some = write_csv(tmp_path / "some.csv", [*ROWS[:20], ("a text", "")])
+    assert "On 20 rows; 1 without a text or an answer were set aside." in run("evaluate", bundle, some).stdout
+    other = write_csv(tmp_path / "other.csv", ROWS[:3], header=("words", "what"))
+    refused = run("evaluate", bundle, other)
+    assert refused.exit_code == 2
+    assert "text under 'utterance' and label under 'intent'. Found 3 of 3 rows with no text" in refused.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_full_disk_behind_standard_output_gets_one_clear_sentence(command, bundle, lamps):
+    with open("/dev/full", "w") as full:
+        line = [sys.executable, "-m", "cutler", command, str(bundle), str(lamps)]
+        ended = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: Expected standard output that can be written.")
+    assert "Traceback" not in ended.stderr
 
 
 def test_evaluate_gives_every_metric_with_its_interval(bundle, lamps):

@@ -157,7 +157,7 @@ def test_cells_are_read_as_targets(name, cell, target):
 
 EMPTY = [
     (ONE, None, "no label"), (ONE, " ", "no label"),
-    (ONE, ["a"], "a list"), (SEVERAL, None, "no label"),
+    (ONE, ["a"], "a list"), (ONE, "NaN", "no label: NaN"), (SEVERAL, None, "no label"),
     (SEVERAL, "", "no label"), (SEVERAL, [["a"]], "a list"),
     (NUMBER, None, "no number"), (NUMBER, "", "no number"),
     (NUMBER, "3,5", "not a number: 3,5"), (NUMBER, "nan", "not a number"),

@@ -97,7 +97,8 @@ def fit(
             examples=not no_examples, weights=not no_weights, checkpoints=tuple(checkpoint or ()),
             families=tuple(family or ()), progress=progress,
         )  # fmt: skip
-    show.finished(found, as_json=as_json)
+    with show.printing():
+        show.finished(found, as_json=as_json)
     if interrupts:
         show.stopped(KEPT)
 
@@ -130,7 +131,8 @@ def predict(
         if out:
             data.write(found, answers, out, top=likeliest)
         else:
-            show.lines(data.lines(answers, top=likeliest))
+            with show.printing():
+                show.lines(data.lines(answers, top=likeliest))
 
 
 @app.command()
@@ -146,7 +148,8 @@ def evaluate(
         if progress:
             progress("reading and predicting", 0.0)
         found = _fitted(bundle).evaluate(source)
-    show.plain_json(found) if as_json else show.metrics(found["metrics"])
+    with show.printing():
+        show.plain_json(found) if as_json else show.measured(found)
 
 
 @app.command()
@@ -158,7 +161,8 @@ def catalog(as_json: AsJson = False) -> None:
         from cutler import catalog as checkpoints
 
         found = checkpoints.present()
-    show.plain_json([asdict(each) for each in found]) if as_json else show.checkpoints(found)
+    with show.printing():
+        show.plain_json([asdict(each) for each in found]) if as_json else show.checkpoints(found)
 
 
 def bundle_name(source: str) -> Path:

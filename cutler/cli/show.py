@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cutler.errors import CutlerError
+from cutler.errors import CutlerError, OutputError
 from cutler.types import Candidate
 
 if TYPE_CHECKING:
@@ -89,6 +89,21 @@ def along(items: Sequence[T], progress: Progress | None) -> Iterator[T]:
         if progress:
             progress("predict", number / len(items))
         yield item
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Where standard output cannot be written, such as into a file on a full disk: a sentence, no traceback."""
+    try:
+        yield
+    except BrokenPipeError:  # a reader that left early: no error
+        raise
+    except OSError as error:
+        with plainly():
+            raise OutputError(
+                "standard output that can be written", found=error.strerror or str(error),
+                do="make room where it goes to; what was written to --out is whole",
+            ) from error  # fmt: skip
 
 
 def lines(found: Iterable[str]) -> None:
@@ -203,6 +218,13 @@ def _test_line(card: Mapping[str, Any]) -> str:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def measured(found: Mapping[str, Any]) -> None:
+    """What an evaluation found: metrics, on how many rows, how many could not be used."""
+    metrics(found["metrics"])
+    aside = f"; {found['set_aside']:,} without a text or an answer were set aside" if found["set_aside"] else ""
+    _console().print(f"On {found['rows']:,} rows{aside}.")
 
 
 def metrics(found: Mapping[str, Mapping[str, float]]) -> None:

@@ -33,6 +33,7 @@ def split(table: Table, task: Task, *, seed: int = 0, group: str | None = None) 
     For a pair both texts count together. Raises DataError below 8 rows, and where all targets are the same
     or all labels differ.
     """
+    _refuse_seed(seed)
     _refuse_unknown(table, group)
     parts, aside = _usable(table, task)
     _refuse_few(parts["train"], aside, task=task)
@@ -46,6 +47,11 @@ def split(table: Table, task: Task, *, seed: int = 0, group: str | None = None) 
     parts["train"], keys["train"] = parts.pop("rest"), keys.pop("rest")
     _refuse_unlearnable(parts["train"], task)
     return _splits(parts, keys, aside=aside, made=made, task=task)
+
+
+def _refuse_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UsageError("a seed from 0 to 4294967295", found=str(seed), do="leave it out, or give 0")
 
 
 def _refuse_unknown(table: Table, group: str | None) -> None:

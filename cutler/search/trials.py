@@ -120,7 +120,8 @@ class Bench:
         return self.stopped(item, "not started: there was no time for it when this plan was carried out")
 
     def failed(self, item: PlanItem, error: Exception) -> Trial:
-        log.warning("%s failed", item.candidate.name, exc_info=error)
+        log.warning("%s failed: %s: %s", item.candidate.name, type(error).__name__, error)
+        log.debug("%s failed here:", item.candidate.name, exc_info=error)
         return replace(self.stopped(item, f"{type(error).__name__}: {error}"), status="failed")
 
 

@@ -30,6 +30,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "labels": ("labels", "tags", "genres", "categories", "topics", "classes", "emotions", "intents", "keywords"),
     "score": ("score", "rating", "similarity", "stars", "relatedness", "relatedness_score", "similarity_score"),
 }  # fmt: skip
+NOT_A_LABEL = ("nan", "NaN", "NAN")  # how a missing number is spelt in a table of strings
 COUNTER = re.compile(r"(id|idx|index|uid|uuid|guid|key|row|unnamed.*|.*_id|)")
 
 
@@ -44,6 +45,8 @@ def as_label(cell: Any) -> str:
     label = str(cell).strip()
     if not label:
         raise ValueError("no label")
+    if label in NOT_A_LABEL:
+        raise ValueError(f"no label: {label}")
     return label
 
 
