@@ -52,8 +52,8 @@ def duplicates(record: Record, evidence: Evidence) -> Seen:
 
 
 @check(
-    "CUT004", "Rows were set aside", severity="info",
-    remedy="Look at the rows that the run names, mend them, and fit again if there are many.",
+    "CUT004", "Rows were set aside", severity="warning",
+    remedy="Look for empty cells and for answers that cannot be read, mend them, and fit again if there are many.",
 )  # fmt: skip
 def set_aside(record: Record, evidence: Evidence) -> Seen:
     """Fires when rows could not be used: no text, no label, or a target that cannot be read."""
