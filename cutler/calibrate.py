@@ -181,6 +181,7 @@ def _best_f1(scores: np.ndarray, truth: np.ndarray) -> float:
     if not len(hits) or hits[-1] == 0:
         return float(scores.max(initial=0.0))
     f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
+    f1[:-1][np.diff(scores[order]) == 0] = 0.0  # no threshold lies between equal scores
     last = int(np.argmax(f1))
     below = scores[order[last + 1]] if last + 1 < len(order) else scores[order[last]] - 1.0
     return float((scores[order[last]] + below) / 2)
