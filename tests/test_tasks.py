@@ -73,6 +73,7 @@ UNCLEAR = {
     "two categories": (table(text=TEXTS, Kind=["x", "y"], Mood=["u", "v"]), ["Kind and Mood", "--column label=Kind"]),
     "text alone": (table(text=TEXTS), ["the columns text", "--column label=NAME"]),
     "label alone": (table(label=["x", "y"]), ["the columns label", "--column text=NAME"]),
+    "an empty column": (table(text=TEXTS, label=["", None]), ["the columns text, label; 'label' holds nothing"]),
     "tokens": (table(tokens=[["a", "b"]], tags=[["O", "B"]]), ["tokens, tags"]),
     "translations": (table(source=TEXTS, target=TEXTS[::-1]), ["source, target"]),
 }

@@ -105,9 +105,12 @@ def _unclear(
     names = _names(rows)
     doubtful = _columns.guess(rows).doubtful
     which = f", of which {' and '.join(doubtful)} could each be the answer" if doubtful else ""
+    seen = _columns.looks(rows)
+    empty = [column for column in names if column not in seen]
+    blank = f"; {' and '.join(map(repr, empty))} hold{'s' * (len(empty) == 1)} nothing" if empty else ""
     example = next(iter(doubtful), "NAME")
     flags = " ".join(f"--column {role}={example if role in TARGETS else 'NAME'}" for role in missing)
-    return UsageError(f"{expected} in {table.source}", found=f"the columns {', '.join(names)}{which}",
+    return UsageError(f"{expected} in {table.source}", found=f"the columns {', '.join(names)}{which}{blank}",
                       do=f"say which is which, like {flags}")  # fmt: skip
 
 
