@@ -109,19 +109,22 @@ def adapt_head(
 ) -> FittedHead:
     """A head held to `start`, more or less tightly as validation says: for going on with few new rows.
 
-    `labels` are those of `start`, in the order of its scores; labels that are new join them.
+    `labels` are those of `start`, in the order of its scores; labels that are new join them, and then the head has to
+    move: `start` itself cannot answer them, and of heads that validation likes as well the least held is taken.
     """
     targets = task.targets(fold.train)
     every = labels_of([*targets, *([(label,) for label in labels] if task.head == "classes" else labels)], task.head)
     decision, coded = Decision(task.head, every, task.inputs), encode(targets, task.head, every)
     origin = _widened(start, labels, every) if every else start
     weights = np.ones(len(coded), dtype=np.float32)
+    joined = set(every) != set(labels)
     best = FittedHead(origin, *judge(task, decision, origin(validation), fold.validation), settings={})
+    best = replace(best, score=-np.inf) if joined else best
     for step, penalty in enumerate(HELD_PENALTIES, start=1):
         head = held(train, coded, task.head, penalty=penalty, weights=weights, prior=origin)
         tuned, score = judge(task, decision, head(validation), fold.validation)
         monitor(step, score)
-        if score > best.score:
+        if score > best.score or (joined and score == best.score):
             best = FittedHead(head, tuned, score, {"penalty": penalty})
     return best
 

@@ -10,10 +10,11 @@ import pytest
 from cutler import catalog, models, registry, testing
 from cutler.errors import BundleError
 from cutler.models import body, pairs, static
-from cutler.models.base import Decision
+from cutler.models.base import Decision, Linear
 from cutler.models.constant import Constant
 from cutler.models.network import combine
 from cutler.models.onnx import batches
+from cutler.models.tfidf import Tfidf, features, vectorizer
 from cutler.types import Candidate
 
 ONE = Decision("class", ("a", "b"), ("text",))
@@ -152,3 +153,19 @@ def test_a_linear_model_keeps_what_a_pair_shares_apart_from_what_each_side_has()
     assert same[0, -2] == pytest.approx(1, abs=1e-5)
     assert 0 < swapped[0, -2] < 1
     assert other[0, -2] == 0
+
+
+@pytest.mark.parametrize("inputs", [("text",), ("text", "text_pair")])
+def test_linear_that_learns_new_terms_scores_known_texts_as_before(inputs):
+    texts = ["the parcel is late", "pay the bill", "a late bill"]
+    rows = [{role: text for role in inputs} for text in texts]
+    vectorizers = {name: vectorizer(name).fit(texts) for name in ("word", "char")}
+    width = features(vectorizers, rows, inputs).shape[1]
+    weight = np.random.default_rng(0).normal(size=(width, 2)).astype(np.float32)
+    decision = Decision("class", ("a", "b"), inputs)
+    head = Linear(weight, np.zeros(2, np.float32))
+    known = Tfidf(Candidate("linear"), decision, vectorizers=vectorizers, head=head)
+    grown = known.knowing(["zebra crossing"])
+    assert np.allclose(known.scores(rows), grown.scores(rows), atol=1e-5)
+    assert "zebra" in grown.vectorizers["word"].vocabulary
+    assert grown.head.weight.shape[0] > width

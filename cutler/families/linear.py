@@ -39,7 +39,7 @@ class LinearFamily(Family):
         terms = min(per_row * profile.words.mean * profile.n_train**0.7, _most_terms(profile))
         size = terms * (12 + 2 * max(len(profile.classes), 1)) / 1e6
         rows = profile.n_train * profile.words.mean * (1 if words_only else 6)
-        train_s = 3 + rows * (4e-6 + 1e-6 * len(profile.classes))
+        train_s = 2 + rows * (4e-6 + 1e-6 * len(profile.classes))
         latency_ms = (0.6 + 0.01 * profile.words.p95) * (1 if words_only else 2)
         return Cost(size_mb=size, memory_mb=185 + 6 * size, latency_ms=latency_ms, train_s=train_s)
 
@@ -93,8 +93,9 @@ def _rises(reached: Callable[[int], float], place: int, direction: int) -> bool:
 
 
 def _going_on(start: Fitted, candidate: Candidate, task: Task, fold: Fold, monitor: Monitor) -> Tfidf:
-    """The n-grams of an earlier model, its head held to what it was."""
+    """The n-grams of an earlier model and those of the new texts, its head held to what it was."""
     assert isinstance(start, Tfidf)
+    start = start.knowing([text for side in texts_of(fold.train, task.inputs) for text in side])
     x, v = (features(start.vectorizers, rows, task.inputs) for rows in (fold.train, fold.validation))
     prior = Linear(start.head.weight / start.decision.temperature, start.head.bias / start.decision.temperature)
     found = calibrate.adapt_head(task, fold, x, v, start=prior, labels=start.labels, monitor=monitor)

@@ -35,6 +35,23 @@ class Tfidf(Fitted):
     def scores(self, rows: Sequence[Row]) -> np.ndarray:
         return self.head(features(self.vectorizers, rows, self.decision.inputs))
 
+    def knowing(self, texts: Sequence[str]) -> Tfidf:
+        """The model with the terms of more texts, whose weights are zero until they are learnt."""
+        grown, counts = {}, []
+        for name, known in self.vectorizers.items():
+            fresh, terms = vectorizer(name).fit(texts), list(known.get_feature_names_out())
+            new = sorted(set(fresh.vocabulary_) - set(terms))
+            grown[name] = vectorizer(name, vocabulary=[*terms, *new])
+            grown[name].idf_ = np.concatenate([known.idf_, fresh.idf_[[fresh.vocabulary_[term] for term in new]]])
+            counts += [(len(terms), len(new))] * (1 if len(self.decision.inputs) == 1 else 3)
+        blocks, start = [], 0
+        for n_known, n_new in counts:
+            zeros = np.zeros((n_new, self.head.weight.shape[1]), dtype=np.float32)
+            blocks += [self.head.weight[start : start + n_known], zeros]
+            start += n_known
+        head = Linear(np.concatenate([*blocks, self.head.weight[start:]]), self.head.bias)
+        return Tfidf(self.candidate, self.decision, vectorizers=grown, head=head)
+
     def settings(self) -> dict[str, Any]:
         return {"analyzers": list(self.vectorizers)}
 
