@@ -70,15 +70,21 @@ class FittedHead:
     settings: dict[str, float | bool]
 
 
-def fit_head(task: Task, fold: Fold, train: np.ndarray, validation: np.ndarray, monitor: Monitor) -> FittedHead:
-    """A linear head on features (rows, width): penalty and class weighting as validation says; `monitor` hears each."""
+def fit_head(
+    task: Task, fold: Fold, train: np.ndarray, validation: np.ndarray, monitor: Monitor, *,
+    weightings: Sequence[bool] = (False, True),
+) -> FittedHead:  # fmt: skip
+    """A linear head on features (rows, width): the penalty as validation says, and which of the class `weightings`.
+
+    Where classes are even, only the first weighting is tried; `monitor` hears of each head.
+    """
     targets = task.targets(fold.train)
     labels = labels_of(targets, task.head)
     decision, coded = Decision(task.head, labels, task.inputs), encode(targets, task.head, labels)
     scaler = Scaler(train)
     x, v = scaler(train), scaler(validation)
     best: FittedHead | None = None
-    for balanced in (False, True) if uneven(coded, task.head) else (False,):
+    for balanced in weightings if uneven(coded, task.head) else weightings[:1]:
         weights = balance(coded, task.head, balanced=balanced)
         peak, worse = -np.inf, 0  # each weighting has its own best penalty
         for step, (penalty, head) in enumerate(path(x, coded, task.head, weights=weights), start=1):

@@ -100,7 +100,9 @@ def _package_folder(name: str) -> Path | None:
     return Path(places[0]) / facts["folder"] if places else None
 
 
+@cache
 def _from_hub(name: str) -> Path:
+    """The folder of a hub id in the hub's cache, fetched where it is not there; asked once a process."""
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -114,7 +116,7 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"the hub id {name!r} on the hub or in its cache", found=str(error).splitlines()[0][:200],
+            f"the hub id {name!r} on the hub or in its cache", found=f"it could not be fetched ({type(error).__name__})",
             do="check the spelling and the network, or give a local folder",
         ) from error  # fmt: skip
 

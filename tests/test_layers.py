@@ -34,7 +34,6 @@ DOORS = {
     "fastapi": {"serve"},
     "ray": {"pool"},
     "jinja2": {"report"},
-    "matplotlib": {"report"},
     "onnxruntime": {"models", "compress"},
     **dict.fromkeys(("torch", "transformers", "peft", "accelerate"), TRAINING),
 }

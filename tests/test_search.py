@@ -117,9 +117,9 @@ def test_a_ladder_drops_the_slowest_first_where_time_is_short():
     assert "too few" in dropped[0][1]
 
 
-def test_a_ladder_never_trains_longer_than_twelve_epochs_on_many_rows():
+def test_a_ladder_never_trains_longer_than_its_most_epochs_on_many_rows():
     (item,), _ = planning.ladder_of(climbers([0.001]), BIG, 3600.0)
-    assert item.until[-1] == 12 * 4000 // 32
+    assert item.until[-1] == planning.MOST_EPOCHS * (4000 // 32)
 
 
 @pytest.mark.parametrize(("count", "alive"), [(2, [1, 1]), (3, [2, 1, 1]), (6, [3, 1, 1])])

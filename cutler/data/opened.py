@@ -75,7 +75,7 @@ def unreadable(name: str, error: Exception) -> DataError:
 
 def no_rows(name: str) -> DataError:
     return DataError(
-        "rows", found=f"none in {name}", do="give rows with a text and an answer, at least 8 to learn from"
+        "rows", found=f"none in {name}", do="give rows with a text each, and to fit or to evaluate an answer each"
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from scipy.sparse.linalg import lsqr
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, log_softmax
 
 from cutler.models.base import Linear, Matrix
 from cutler.types import Head
@@ -119,7 +119,7 @@ def logistic(
         return float(weights @ value) / total + held_back, flat_gradient
 
     flat = np.concatenate([begin.weight.ravel(), begin.bias]).astype(np.float64)
-    found = minimize(loss, flat, jac=True, method="L-BFGS-B", options={"maxiter": max_iter, "maxcor": 8, "ftol": 1e-6})
+    found = minimize(loss, flat, jac=True, method="L-BFGS-B", options={"maxiter": max_iter, "maxcor": 8, "ftol": 1e-5})
     weight, bias = found.x[: origin.size].reshape(shape), found.x[origin.size :]
     return Linear(weight.astype(np.float32), bias.astype(np.float32))
 
@@ -127,7 +127,8 @@ def logistic(
 def _loss(scores: np.ndarray, coded: np.ndarray, head: Head) -> tuple[np.ndarray, np.ndarray]:
     """(rows,) losses and (rows, labels) gradients of the loss by the scores."""
     if head == "class":
-        return -(coded * log_softmax(scores, axis=1)).sum(axis=1), softmax(scores, axis=1) - coded
+        log_likely = log_softmax(scores, axis=1)
+        return -(coded * log_likely).sum(axis=1), np.exp(log_likely) - coded
     return (np.logaddexp(0, scores) - coded * scores).sum(axis=1), expit(scores) - coded
 
 

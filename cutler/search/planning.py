@@ -22,7 +22,7 @@ LEAST_ROWS = 100
 ENOUGH_ROWS = 2000
 """Features of fewer rows than this, and than a quarter of them, would say little: that time serves others better."""
 LEAST_STEPS = 40
-MOST_EPOCHS = 12
+MOST_EPOCHS = 6
 SLOW, SLOW_EPOCHS = 1.5, 4
 """A candidate whose steps take so many times those of the quickest is tried only if it gets so many epochs."""
 BATCH = 32
