@@ -116,7 +116,8 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"the hub id {name!r} on the hub or in its cache", found=f"it could not be fetched ({type(error).__name__})",
+            f"the hub id {name!r} on the hub or in its cache",
+            found=f"it could not be fetched ({type(error).__name__})",
             do="check the spelling and the network, or give a local folder",
         ) from error  # fmt: skip
 
