@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cutler.api import fit, load
-    from cutler.types import Compressor, Constraints, Family, Model, Task
+    from cutler.types import Combiner, Compressor, Constraints, Family, Model, Task
 
 __version__ = "0.1.0"
-__all__ = ["Compressor", "Constraints", "Family", "Model", "Task", "__version__", "fit", "load"]
+__all__ = ["Combiner", "Compressor", "Constraints", "Family", "Model", "Task", "__version__", "fit", "load"]
 
 _HOME = {
     "fit": "api", "load": "api",
-    "Compressor": "types", "Constraints": "types", "Family": "types", "Model": "types", "Task": "types",
+    "Combiner": "types", "Compressor": "types", "Constraints": "types", "Family": "types", "Model": "types",
+    "Task": "types",
 }  # fmt: skip
 
 

@@ -90,7 +90,7 @@ def fit(
     job = _job(out, constraints, threads, progress)
     given = read_plan(plan) if plan else None
     seed = given.seed if given else seed
-    _checkpoints([item.candidate.checkpoint for item in given.items if item.candidate.checkpoint] if given else ())
+    _checkpoints([name for item in given.items for name in item.candidate.checkpoints] if given else ())
     with job.stage("read and split"):
         table = data.read(source)
         asked = tasks.choose(table, name=task, columns=columns, metric=metric)
@@ -184,8 +184,8 @@ def fine_tune(fitted: Bundle, source: Any, *, out: Path | str | None = None, bud
         name, splits = going_on.rows(fitted, source)
         facts = profile.describe(splits, asked)
     with bundle.workplace(job.out) as place:
-        item = going_on.item(fitted, asked, splits, facts, clock=job.clock, place=place)
-        work = Plan(0, job.threads, job.constraints.budget_s, (item,))
+        items = going_on.items(fitted, asked, splits, facts, clock=job.clock, place=place)
+        work = Plan(0, job.threads, job.constraints.budget_s, items)
         return _carry_out(job, name, asked, splits, facts, work, place, examples=fitted.has_rows,
                           weights=(fitted.folder / "transformers").is_dir())  # fmt: skip
 
@@ -267,7 +267,7 @@ def _checkpoints(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _used(trials: Sequence[Trial]) -> tuple[Checkpoint, ...]:
-    names = dict.fromkeys(trial.candidate.checkpoint for trial in trials if trial.candidate.checkpoint)
+    names = dict.fromkeys(name for trial in trials for name in trial.candidate.checkpoints)
     return tuple(replace(catalog.find(name), name=name) for name in names)
 
 

@@ -126,15 +126,17 @@ def is_bundle(folder: Path) -> bool:
 def write(out: Path, *, task: Task, model: Path, files: Mapping[str, str], weights: bool) -> Bundle:
     """Put a bundle together beside `out`, then rename it there; an older bundle at that place is replaced.
 
-    `model` is the folder that the model was saved into, `files` name -> text. Raises OutputError where the place
-    cannot be written or the disk is full.
+    `model` is the folder that the model was saved into, `files` name -> text. Weights for further training lie in a
+    folder `transformers` of the model, or of that member of an ensemble that was trained. Raises OutputError where
+    the place cannot be written or the disk is full.
     """
     try:
         staged = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
             shutil.copytree(model, staged / "model", ignore=shutil.ignore_patterns("transformers"))
-            if weights and (model / "transformers").is_dir():
-                shutil.copytree(model / "transformers", staged / "transformers")
+            trained = next((path for path in sorted(model.rglob("transformers")) if path.is_dir()), None)
+            if weights and trained:
+                shutil.copytree(trained, staged / "transformers")
             for name, text in files.items():
                 (staged / name).write_text(text, encoding="utf-8")
             _seal(staged, task)

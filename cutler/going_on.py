@@ -12,9 +12,10 @@ from cutler import data, registry
 from cutler.bundle import Bundle
 from cutler.data.duplicates import plain
 from cutler.errors import UsageError
-from cutler.search import planning
+from cutler.models.ensemble import member_folder
+from cutler.search import combining, planning
 from cutler.search.clock import Clock
-from cutler.types import PlanItem, Profile, Row, Splits, Table, Task
+from cutler.types import Candidate, PlanItem, Profile, Row, Splits, Table, Task
 
 ENOUGH = 200
 """From so many new rows on, they alone are validation and test; with fewer, kept rows stand there too."""
@@ -42,12 +43,29 @@ def rows(fitted: Bundle, source: Any) -> tuple[str, Splits]:
     return read.source, replace(splits, set_aside=(*aside, *splits.set_aside), leaks=leaks)
 
 
-def item(fitted: Bundle, task: Task, splits: Splits, facts: Profile, *, clock: Clock, place: Path) -> PlanItem:
-    """The one item of a plan that goes on: the bundle's model is laid into the candidate's state folder.
+def items(
+    fitted: Bundle, task: Task, splits: Splits, facts: Profile, *, clock: Clock, place: Path
+) -> tuple[PlanItem, ...]:
+    """The items of a plan that goes on: the bundle's model, or each member of an ensemble and then the ensemble anew.
 
-    Raises UsageError where the bundle lacks the weights that its family trains.
+    Raises UsageError where the bundle lacks the weights that a family trains.
     """
-    candidate = fitted.model.candidate
+    whole = fitted.model.candidate
+    if not whole.members:
+        return (_item(fitted, whole, fitted.folder / "model", task, splits, facts, clock=clock, place=place),)
+    found = [
+        _item(fitted, member, member_folder(fitted.folder / "model", number), task, splits, facts,
+              clock=clock, place=place)
+        for number, member in enumerate(whole.members)
+    ]  # fmt: skip
+    return (*found, PlanItem(whole, len(splits.train), (1,), combining.ROOM_S))
+
+
+def _item(
+    fitted: Bundle, candidate: Candidate, model: Path, task: Task, splits: Splits, facts: Profile, *, clock: Clock,
+    place: Path,
+) -> PlanItem:  # fmt: skip
+    """One item: the fitted model is laid into the candidate's state folder."""
     family, weights = registry.family(candidate.family), fitted.folder / "transformers"
     if family.trained_in_steps and not weights.is_dir():
         raise UsageError(
@@ -55,8 +73,8 @@ def item(fitted: Bundle, task: Task, splits: Splits, facts: Profile, *, clock: C
             do="fit it again without --no-weights",
         )  # fmt: skip
     start = place / candidate.key / "start"
-    shutil.copytree(fitted.folder / "model", start)
-    if weights.is_dir():
+    shutil.copytree(model, start)
+    if family.trained_in_steps:
         shutil.copytree(weights, start / "transformers")
     pace = family.pace(candidate, task, splits.fold, facts)
     if not family.trained_in_steps:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from cutler.errors import MissingPackage, UsageError, nearest
-from cutler.types import Compressor, Family, Task
+from cutler.types import Combiner, Compressor, Family, Task
 
 P = TypeVar("P")
 EXTRA_OF = {"torch": "train", "transformers": "train", "onnx": "train", "accelerate": "train"}
@@ -20,7 +20,7 @@ EXTRA_OF = {"torch": "train", "transformers": "train", "onnx": "train", "acceler
 
 @cache
 def names(kind: str) -> tuple[str, ...]:
-    """The parts of a kind (`tasks`, `families`, `compress`), ours and those of entry points `cutler.KIND`."""
+    """The parts of a kind (tasks, families, compress, combine), ours and those of entry points `cutler.KIND`."""
     ours = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent / kind)]) if not m.name.startswith("_")]
     return tuple(sorted({*ours, *(point.name for point in entry_points(group=f"cutler.{kind}"))}))
 
@@ -47,6 +47,12 @@ def families() -> list[Family]:
 def compressor(name: str) -> Compressor:
     """The compression method of that name. Raises UsageError with the nearest known name."""
     found: Compressor = _part("compress", name, Compressor)()
+    return found
+
+
+def combiner(name: str) -> Combiner:
+    """The way of combining models of that name. Raises UsageError with the nearest known name."""
+    found: Combiner = _part("combine", name, Combiner)()
     return found
 
 

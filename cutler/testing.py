@@ -1,4 +1,4 @@
-"""The contract suite: what every task, family, model and compressor keeps, ours and other people's alike.
+"""The contract suite: what every task, family, model, compressor and combiner keeps, ours and other people's alike.
 
 Each check takes a part and raises AssertionError with the promise that it broke. Rows and a tiny checkpoint of random
 weights come along, so that a check takes seconds and needs no network and no torch of its own.
@@ -18,9 +18,13 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from cutler import profile, registry
 from cutler.errors import Stopped
-from cutler.types import Answer, Candidate, Compressor, Cost, Family, Fold, Model, Profile, Row, Splits, Task
+from cutler.models.base import Fitted
+from cutler.types import Answer, Candidate, Combiner, Compressor, Cost, Family, Fold, Model, Profile, Row, Splits, Task
 
-__all__ = ["check_compressor", "check_family", "check_model", "check_task", "facts", "fold", "rows", "tiny_checkpoint"]
+__all__ = [
+    "check_combiner", "check_compressor", "check_family", "check_model", "check_task", "facts", "fold", "rows",
+    "tiny_checkpoint",
+]  # fmt: skip
 
 ODD_TEXTS = {
     "empty": "", "blank": " \t\n ", "unknown script": "ᚠᛇᚻ ꦲꦏ", "100,000 characters": "parcel " * 14_286,
@@ -274,6 +278,23 @@ def check_compressor(compressor: Compressor, model: Model, part: Fold, folder: P
     _close(model.scores(part.validation), before, "the model given stays as it was")
     assert compressor.name in smaller.candidate.compression, "the candidate names the compression"
     check_model(smaller, part.validation, folder)
+
+
+def check_combiner(combiner: Combiner, task: Task, members: Sequence[Fitted], part: Fold, folder: Path) -> None:
+    """What a way of combining promises of fitted models that know the same labels."""
+    rows, labels = part.validation, members[0].labels
+    scored = {member.candidate: member.scores(rows) for member in members}
+    for candidate in combiner.propose(task, rows, labels, scored):
+        assert candidate.family == combiner.name, "a combination names its way of combining"
+        assert len(candidate.members) > 1, "a combination has members"
+        assert set(candidate.members) <= set(scored), "the members are models that were given"
+    whole = Candidate(combiner.name, members=tuple(scored))
+    combined, judged = combiner.combine(whole, task, rows, members, list(scored.values()))
+    assert combined.candidate == whole, "the combined model carries its candidate"
+    assert judged.shape == combined.scores(rows).shape, "it is judged by scores of its own shape"
+    for member, before in zip(members, scored.values(), strict=True):
+        _close(member.scores(rows), before, "a member stays as it was")
+    check_model(combined, rows, folder)
 
 
 def _close(found: np.ndarray, wanted: np.ndarray, promise: str) -> None:

@@ -253,10 +253,26 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """Short and readable, for tables."""
-        source = [Path(self.checkpoint).name or self.checkpoint] if self.checkpoint else []
+        """Readable, for tables."""
         params = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.params]
-        return " ".join([self.family, *source, *params, *self.compression])
+        return " ".join([*self._source, *params, *self.compression])
+
+    @property
+    def short(self) -> str:
+        """Family, checkpoint, compression and members, without parameters."""
+        return " ".join([*self._source, *self.compression])
+
+    @property
+    def _source(self) -> list[str]:
+        start = [Path(self.checkpoint).name or self.checkpoint] if self.checkpoint else []
+        members = ["of", " + ".join(member.short for member in self.members)] if self.members else []
+        return [self.family, *start, *members]
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints that it or its members start from, each once."""
+        of_members = [name for member in self.members for name in member.checkpoints]
+        return tuple(dict.fromkeys([*([self.checkpoint] if self.checkpoint else []), *of_members]))
 
     @property
     def key(self) -> str:
@@ -542,6 +558,29 @@ class Compressor(ABC):
     @abstractmethod
     def apply(self, model: Model, fold: Fold) -> Model:
         """A cheaper model; the given one stays as it was."""
+
+
+class Combiner(ABC):
+    """A way of making several fitted models one. One file a way; its candidates have `members`."""
+
+    name: ClassVar[str]
+    heads: ClassVar[tuple[Head, ...]]
+
+    @abstractmethod
+    def propose(
+        self, task: Task, rows: Sequence[Row], labels: Sequence[str], scored: Mapping[Candidate, np.ndarray]
+    ) -> list[Candidate]:
+        """Combinations worth building, cheapest first.
+
+        `scored` holds the scores of fitted models on the validation `rows`, columns in the order of `labels`.
+        """
+
+    @abstractmethod
+    def combine(
+        self, candidate: Candidate, task: Task, rows: Sequence[Row], members: Sequence[Any],
+        scores: Sequence[np.ndarray],
+    ) -> tuple[Model, np.ndarray]:  # fmt: skip
+        """The combined model, and its scores on the validation `rows`, not flattered by having been fitted on them."""
 
 
 @dataclass(frozen=True)

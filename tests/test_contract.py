@@ -43,6 +43,19 @@ def test_a_compressor_keeps_its_contract(name, family, checkpoint, tmp_path):
     testing.check_compressor(registry.compressor(name), model, part, tmp_path / "stored")
 
 
+@pytest.mark.parametrize("task", [kind.name for kind in registry.tasks()])
+@pytest.mark.parametrize("name", registry.names("combine"))
+def test_a_way_of_combining_keeps_its_contract(name, task, checkpoint, tmp_path):
+    asked, part = registry.task(task)(), testing.fold(task)
+    members = []
+    for family in ("linear", "static", "frozen"):
+        maker = registry.family(family)
+        candidate = maker.propose(asked, testing.facts(asked, part), [checkpoint])[0]
+        state = tmp_path / family
+        members.append(maker.fit(candidate, asked, part, state=state, until=1, monitor=lambda *_: None, seed=0))
+    testing.check_combiner(registry.combiner(name), asked, members, part, tmp_path / "stored")
+
+
 class Counting(Constant):
     """Scores a row by its place in the batch, which no model may."""
 

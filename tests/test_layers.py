@@ -19,14 +19,14 @@ ROWS = (
     {"data", "profile", "catalog", "metrics", "measure", "registry"},
     {"models", "calibrate", "rank"},
     {"train"},
-    {"tasks", "families", "compress"},
+    {"tasks", "families", "compress", "combine"},
     {"search", "pool", "evaluate", "checks", "explain", "report", "bundle", "going_on", "pretrain", "multitask"},
     {"api", "why"},
     {"cli", "serve", "sklearn", "testing"},
     {"__init__", "__main__"},
 )
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
-PART_FOLDERS = {"tasks", "families", "compress"}
+PART_FOLDERS = {"tasks", "families", "compress", "combine"}
 TRAINING = {"models", "families", "compress", "train", "pretrain", "multitask"}
 DOORS = {
     "typer": {"cli"},

@@ -55,8 +55,8 @@ def check(code: str, title: str, *, severity: Severity, remedy: str) -> Callable
 
 def pick_checkpoint(record: Record) -> Checkpoint | None:
     """The checkpoint that the picked model starts from, where the record describes it."""
-    name = record.pick.trial.candidate.checkpoint
-    return next((each for each in record.checkpoints if name and name in (each.name, each.path)), None)
+    names = record.pick.trial.candidate.checkpoints
+    return next((each for each in record.checkpoints if each.name in names or each.path in names), None)
 
 
 def complete(record: Record) -> list[Trial]:

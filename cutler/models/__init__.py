@@ -9,7 +9,7 @@ from pathlib import Path
 from cutler.errors import BundleError
 from cutler.models.base import Fitted
 
-FORMATS = {"constant": "Constant", "tfidf": "Tfidf", "static": "Static", "onnx": "Onnx"}
+FORMATS = {"constant": "Constant", "tfidf": "Tfidf", "static": "Static", "onnx": "Onnx", "ensemble": "Ensemble"}
 
 
 def load(folder: Path) -> Fitted:

@@ -110,7 +110,7 @@ def logistic(
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weight, bias = flat[: origin.size].reshape(shape).astype(np.float32), flat[origin.size :]
         scores = np.asarray(features @ weight) + bias.astype(np.float32)
-        value, residual = _loss(scores, coded, head)
+        value, residual = losses(scores, coded, head)
         residual = residual * (weights / total)[:, None]
         pull, lift = weight - origin, bias - prior.bias if prior else np.zeros_like(bias)
         gradient = np.asarray(features.T @ residual) + penalty * pull
@@ -124,8 +124,11 @@ def logistic(
     return Linear(weight.astype(np.float32), bias.astype(np.float32))
 
 
-def _loss(scores: np.ndarray, coded: np.ndarray, head: Head) -> tuple[np.ndarray, np.ndarray]:
-    """(rows,) losses and (rows, labels) gradients of the loss by the scores."""
+def losses(scores: np.ndarray, coded: np.ndarray, head: Head) -> tuple[np.ndarray, np.ndarray]:
+    """(rows,) losses and (rows, labels) gradients of the loss by the scores: cross-entropy, or half squared error."""
+    if head == "number":
+        residual = scores - coded
+        return residual[:, 0] ** 2 / 2, residual
     if head == "class":
         log_likely = log_softmax(scores, axis=1)
         return -(coded * log_likely).sum(axis=1), np.exp(log_likely) - coded

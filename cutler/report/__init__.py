@@ -55,7 +55,7 @@ def _shown(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> d
         "limits": view.limits(record),
         "stages": _parts(record.seconds),
         "classes": _parts(dict(sorted(record.profile.classes.items(), key=lambda item: -item[1]))),
-        "checkpoint": next((c for c in record.checkpoints if c.name == record.pick.trial.candidate.checkpoint), None),
+        "checkpoint": next((c for c in record.checkpoints if c.name in record.pick.trial.candidate.checkpoints), None),
         "headline": sentences.headline(record, evidence),
         "lead": sentences.lead(record, evidence),
         "limits_words": sentences.limits(record),
@@ -84,8 +84,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("metric_name", "value", "bounds", "gain", "span", "number", "milliseconds", "megabytes",
-                 "duration", "short"):  # fmt: skip
+    for name in ("metric_name", "value", "bounds", "gain", "span", "number", "milliseconds", "megabytes", "duration"):
         found.filters[name] = getattr(words, name)
     found.tests["share"] = words.is_share
     found.filters |= {"code_spans": _code_spans, "told": _told, "md": _md, "quoted": json.dumps}

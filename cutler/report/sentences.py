@@ -14,7 +14,7 @@ def headline(record: Record, evidence: Evidence) -> str:
     parts = [good]
     parts += [f"{words.milliseconds(pick.cost.latency_ms)} a text"] if pick.cost.latency_ms > 0 else []
     parts += [words.megabytes(pick.cost.size_mb)] if pick.cost.size_mb > 0 else []
-    return f"{words.short(pick.candidate)}: {', '.join(parts)}"
+    return f"{pick.candidate.short}: {', '.join(parts)}"
 
 
 def lead(record: Record, evidence: Evidence) -> str:

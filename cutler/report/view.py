@@ -126,7 +126,7 @@ def _dearer(cost: Cost, pick: Cost) -> list[str]:
 
 def against_floor(record: Record, evidence: Evidence) -> list[Bar]:
     """The pick and the floors on test, each with its interval, on one axis."""
-    found: dict[str, Interval] = {words.short(record.pick.trial.candidate): evidence.metrics[record.metric]}
+    found: dict[str, Interval] = {record.pick.trial.candidate.short: evidence.metrics[record.metric]}
     found |= {name: each[record.metric] for name, each in evidence.floor.items()}
     low, high = _axis(list(found.values()), share=words.is_share(record.metric))
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cutler import metrics
-from cutler.types import Candidate, Interval
+from cutler.types import Interval
 
 SHARES = ("accuracy", "macro_f1", "micro_f1", "precision", "recall", "f1")
 NAMES = {
@@ -91,11 +91,6 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}{NB}min {rest:02d}{NB}s" if rest else f"{minutes}{NB}min"
     return f"{minutes // 60}{NB}h {minutes % 60:02d}{NB}min" if minutes % 60 else f"{minutes // 60}{NB}h"
-
-
-def short(candidate: Candidate) -> str:
-    """Family, checkpoint and compression; the parameters stand in the tables."""
-    return " ".join(Candidate(candidate.family, candidate.checkpoint, (), candidate.compression).name.split())
 
 
 def _unit(metric: str) -> str:

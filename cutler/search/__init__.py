@@ -1,4 +1,4 @@
-"""Propose, drop what cannot fit, run the floors first, then what is frozen, then what is trained; measure; pick."""
+"""Propose, drop what cannot fit; floors first, then what is frozen, then what is trained; combine; measure; pick."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cutler import registry
 from cutler.errors import ConstraintError
-from cutler.search import ladder
+from cutler.search import combining, ladder
 from cutler.search.clock import Clock
 from cutler.search.picking import pick
 from cutler.search.planning import Planner
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 FLOORS = ("majority", "linear")
 """Families that always run: what every other must beat."""
+COMBINING_SHARE = 0.05
+"""The most of the budget that is kept for combinations while the single models are fitted."""
 Progress = Callable[[str, float], None]
 
 
@@ -49,15 +51,19 @@ def run(
     done: list[PlanItem] = []
     interrupted = False
     try:
-        for items in stages_of(work) if isinstance(work, Plan) else work.stages():
-            once = [item for item in items if not bench.in_steps(item)]
-            for trial, item in _one_by_one(once, bench, fixed=fixed, progress=progress):
-                trials.append(trial)
-                done.append(item)
-            steps = [item for item in items if bench.in_steps(item)]
-            climbed, carried = ladder.climb(steps, bench, fixed=fixed, progress=progress)
-            trials += climbed
-            done += carried
+        with clock.holding(min(combining.ROOM_S, COMBINING_SHARE * clock.budget_s)):
+            for items in stages_of(work) if isinstance(work, Plan) else work.stages():
+                once = [item for item in items if not bench.in_steps(item) and not item.candidate.members]
+                for trial, item in _one_by_one(once, bench, fixed=fixed, progress=progress):
+                    trials.append(trial)
+                    done.append(item)
+                steps = [item for item in items if bench.in_steps(item)]
+                climbed, carried = ladder.climb(steps, bench, fixed=fixed, progress=progress)
+                trials += climbed
+                done += carried
+        combined, carried = combining.combine(trials, bench, planned=combinations_of(work), progress=progress)
+        trials += combined
+        done += carried
     except KeyboardInterrupt:
         if not any(trial.status == "complete" for trial in trials):
             raise
@@ -73,6 +79,11 @@ def run(
 def stages_of(plan: Plan) -> Iterator[list[PlanItem]]:
     """A plan's items in one stage: their order is that in which they were run."""
     yield list(plan.items)
+
+
+def combinations_of(work: Planner | Plan) -> list[PlanItem] | None:
+    """The combinations of a plan; None where they are still to be proposed."""
+    return [item for item in work.items if item.candidate.members] if isinstance(work, Plan) else None
 
 
 def planned_of(work: Planner | Plan) -> Sequence[PlanItem]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -14,6 +16,7 @@ class Clock:
     least_s: float = 0.0
     began: float = field(default_factory=time.monotonic)
     reserve_s: float = 0.0
+    held_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.reserve_s = max(self.reserve_s, self.least_s)
@@ -25,12 +28,21 @@ class Clock:
     @property
     def left_s(self) -> float:
         """Seconds that the search may still spend."""
-        return self.budget_s - self.reserve_s - self.spent_s
+        return self.budget_s - self.reserve_s - self.held_s - self.spent_s
 
     @property
     def share(self) -> float:
         """How much of the budget is spent, 0 to 1."""
         return min(1.0, self.spent_s / self.budget_s)
+
+    @contextmanager
+    def holding(self, seconds: float) -> Iterator[None]:
+        """Keeps so many seconds back for what comes after."""
+        self.held_s += seconds
+        try:
+            yield
+        finally:
+            self.held_s -= seconds
 
     def allows(self, seconds: float) -> bool:
         return seconds <= self.left_s

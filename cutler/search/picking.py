@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from cutler import metrics
 from cutler.errors import ConstraintError
 from cutler.models.base import decision_in
+from cutler.search.trials import scores_of
 from cutler.types import Constraints, Pick, Row, Task, Trial
 
 
@@ -38,9 +38,8 @@ def pick(
 
 def answers_of(trial: Trial) -> list[object]:
     """What the trial's model answered on validation, from its stored scores."""
-    folder = Path(trial.folder)
-    scores = load_file(folder / "validation.safetensors")["scores"]
-    return [answer.value for answer in decision_in(folder / "model").answers(scores)]
+    decision = decision_in(Path(trial.folder) / "model")
+    return [answer.value for answer in decision.answers(scores_of(trial))]
 
 
 def _by_target(task: Task, by_price: Sequence[Trial], best: Trial, losses: dict[str, float], target: float) -> Pick:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from cutler import measure, models, registry
 from cutler.models.base import Fitted
@@ -45,7 +45,7 @@ class Bench:
             self.seconds[family] = self.seconds.get(family, 0.0) + time.monotonic() - began
 
     def in_steps(self, item: PlanItem) -> bool:
-        return registry.family(item.candidate.family).trained_in_steps
+        return not item.candidate.members and registry.family(item.candidate.family).trained_in_steps
 
     def state(self, candidate: Candidate) -> Path:
         return self.folder / candidate.key
@@ -57,16 +57,21 @@ class Bench:
         chosen = np.sort(np.random.default_rng(self.seed).permutation(len(self.fold.train))[:rows])
         return replace(self.fold, train=[self.fold.train[i] for i in chosen])
 
-    def fit(self, item: PlanItem, until: int, monitor: Monitor) -> Model:
+    @contextmanager
+    def counted(self, candidate: Candidate) -> Iterator[None]:
+        """Counts what fitting a candidate takes."""
         began = time.monotonic()
         try:
+            yield
+        finally:
+            self.spent[candidate] = self.spent.get(candidate, 0.0) + time.monotonic() - began
+
+    def fit(self, item: PlanItem, until: int, monitor: Monitor) -> Model:
+        with self.counted(item.candidate):
             return registry.family(item.candidate.family).fit(
                 item.candidate, self.task, self.cut(item.rows), state=self.state(item.candidate), until=until,
                 monitor=monitor, seed=self.seed,
             )  # fmt: skip
-        finally:
-            took = time.monotonic() - began
-            self.spent[item.candidate] = self.spent.get(item.candidate, 0.0) + took
 
     def complete(self, item: PlanItem) -> Trial:
         """Fit, save, judge and measure; an error ends the trial, not the search, and is kept as its reason."""
@@ -76,13 +81,16 @@ class Bench:
         except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
             return self.failed(item, error)
 
-    def finish(self, item: PlanItem, model: Model, *, step: int) -> Trial:
-        """What ships is saved, read back, judged on validation and measured."""
+    def finish(self, item: PlanItem, model: Model, *, step: int, scores: np.ndarray | None = None) -> Trial:
+        """What ships is saved, read back, judged on validation and measured.
+
+        `scores` on validation stand in for those of the model itself where these would flatter it.
+        """
         folder = self.state(item.candidate) / "model"
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder)
         shipped = models.load(folder)
-        scores = shipped.scores(self.fold.validation)
+        scores = shipped.scores(self.fold.validation) if scores is None else scores
         save_file({"scores": np.ascontiguousarray(scores)}, folder.parent / "validation.safetensors")
         if not np.isfinite(scores).all():
             return replace(self.stopped(item, "its scores on validation are no finite numbers"), status="failed")
@@ -99,7 +107,9 @@ class Bench:
         )  # fmt: skip
 
     def estimate(self, item: PlanItem) -> Cost:
-        """The cost foreseen, with the plan's own seconds as the time to train."""
+        """The cost foreseen, with the plan's own seconds as the time to train; of a combination, these alone."""
+        if item.candidate.members:
+            return Cost(train_s=item.seconds)
         family = registry.family(item.candidate.family)
         return replace(family.estimate(item.candidate, self.profile), train_s=item.seconds)
 
@@ -128,6 +138,11 @@ class Bench:
 def load(trial: Trial) -> Fitted:
     """The model that a complete trial would ship."""
     return models.load(Path(trial.folder) / "model")
+
+
+def scores_of(trial: Trial) -> np.ndarray:
+    """(rows, labels) scores on validation that a complete trial keeps beside its model."""
+    return load_file(Path(trial.folder) / "validation.safetensors")["scores"]
 
 
 def _unwatched(step: int, score: float) -> None:

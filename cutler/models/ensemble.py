@@ -1,0 +1,65 @@
+"""Several fitted models as one: their raw scores weighted and added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from cutler import models
+from cutler.models.base import Arrays, Decision, Fitted
+from cutler.types import Candidate, Row
+
+MEMBERS = "members"
+
+
+class Ensemble(Fitted):
+    """score = Σ weight · score of the member; the members have the same labels in the same order."""
+
+    format = "ensemble"
+
+    def __init__(
+        self, candidate: Candidate, decision: Decision, *, members: Sequence[Fitted], weights: np.ndarray
+    ) -> None:
+        super().__init__(candidate, decision)
+        self.members = list(members)
+        self.weights = weights.astype(np.float32)  # (members,)
+
+    def scores(self, rows: Sequence[Row]) -> np.ndarray:
+        return blended([member.scores(rows) for member in self.members], self.weights)
+
+    def truncated(self, rows: Sequence[Row]) -> float:
+        """The share of rows that some member does not read whole, at least."""
+        return max(member.truncated(rows) for member in self.members)
+
+    def settings(self) -> dict[str, Any]:
+        return {"members": len(self.members)}
+
+    def arrays(self) -> Arrays:
+        return {"weights": self.weights}
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        for number, member in enumerate(self.members):
+            place = member_folder(folder, number)
+            place.mkdir(parents=True, exist_ok=True)
+            member.save(place)
+
+    @classmethod
+    def restore(
+        cls, candidate: Candidate, decision: Decision, settings: Mapping[str, Any], arrays: Arrays, folder: Path
+    ) -> Self:
+        members = [models.load(member_folder(folder, number)) for number in range(settings["members"])]
+        return cls(candidate, decision, members=members, weights=arrays["weights"])
+
+
+def member_folder(folder: Path, number: int) -> Path:
+    """Where a member lies in the folder of an ensemble."""
+    return folder / MEMBERS / str(number)
+
+
+def blended(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """(rows, labels): the members' scores, each times its weight, added."""
+    return np.asarray(sum(weight * each for weight, each in zip(weights, scores, strict=True)), dtype=np.float32)
