@@ -8,11 +8,15 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
+from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = Path(__file__).resolve().parent
@@ -64,29 +68,52 @@ def write(path: Path, content: Any, *, indent: int | None = None) -> None:
     half.replace(path)
 
 
-def stamp() -> dict[str, Any]:
+CODE = ("cutler", "benchmarks/*.py", "benchmarks/sides/*.py")
+
+
+def stamp(code: Sequence[str] = CODE) -> dict[str, Any]:
     """What a result was made of: commit, machine, versions.
 
-    `commit` is the last one that changed cutler or these benchmarks' code, so that committing results changes nothing;
-    `dirty` says whether that code differs from it.
+    `commit` is the last one that changed the `code` that the result depends on, so that committing results changes
+    nothing; `dirty` says whether that code differs from it. `gflops` is how fast the machine was just before: machines
+    of one name differ by more than twofold.
     """
-    code = ("cutler", "benchmarks/*.py", "benchmarks/sides/*.py")
     return {
         "commit": _git("log", "-1", "--format=%h", "--", *code),
-        "dirty": bool(_git("status", "--porcelain", "--", *code)),
+        "dirty": changed(code),
         "machine": {
             "cpu": _cpu(),
             "cores": os.cpu_count(),
             "memory_gb": round(psutil.virtual_memory().total / 2**30),
             "system": platform.system(),
         },
+        "gflops": _gflops(),
         "threads": THREADS,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
     }
 
 
-def _git(*args: str) -> str:
-    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+def changed(code: Sequence[str], *, since: str = "HEAD") -> bool:
+    """Whether this code differs from that of a commit, uncommitted changes included; True where that is not known."""
+    told = _git("diff", "--name-only", since, "--", *code, failed="unknown")
+    return bool(told or _git("ls-files", "--others", "--exclude-standard", "--", *code))
+
+
+def _gflops() -> float:
+    """10^9 operations a second of multiplying two matrices of 1,536 in single precision, the best of five."""
+    matrix = np.random.default_rng(0).random((1536, 1536), dtype=np.float32)
+    took = []
+    with threadpool_limits(THREADS):
+        for _ in range(5):
+            began = time.perf_counter()
+            matrix @ matrix
+            took.append(time.perf_counter() - began)
+    return round(2 * len(matrix) ** 3 / min(took) / 1e9, 1)
+
+
+def _git(*args: str, failed: str = "") -> str:
+    done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=False)
+    return failed if done.returncode else done.stdout.strip()
 
 
 def _version(name: str) -> str:

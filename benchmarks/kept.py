@@ -27,8 +27,8 @@ class Job:
 class Results:
     """The result files of a folder; a file is read and written whole, one side at a time."""
 
-    def __init__(self, folder: Path, asked: argparse.Namespace, stamp: dict[str, Any]) -> None:
-        self.folder, self.asked, self.stamp = folder, asked, stamp
+    def __init__(self, folder: Path, asked: argparse.Namespace) -> None:
+        self.folder, self.asked = folder, asked
 
     def path(self, which: Set, seed: int) -> Path:
         return self.folder / f"{which.name}-{seed}.json"
@@ -48,10 +48,11 @@ class Results:
         }
 
     def done(self, job: Job) -> bool:
-        """Whether the file holds this side, with this budget: of this very commit, or of any with --keep."""
+        """Whether the file holds this side, with this budget: made by the code as it is now, or by any with --keep."""
         side = self.read(job.set, job.seed)["sides"].get(job.side, {})
-        same = side.get("commit") == self.stamp["commit"] and not (side.get("dirty") or self.stamp["dirty"])
-        return "answers" in side and (self.asked.keep or same) and side["budget"] == self.budget(job.side)
+        if "answers" not in side or side["budget"] != self.budget(job.side):
+            return False
+        return self.asked.keep or not (side["dirty"] or child.changed(code_of(job.side), since=side["commit"]))
 
     def budget(self, side: str) -> str:
         return str(self.asked.budget) if side == "cutler" else ""
@@ -60,7 +61,7 @@ class Results:
         """Score the side's answers, write the file with this side in it, and return what was written of it."""
         file = self.read(job.set, job.seed)
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        entry = {**self.stamp, "when": when, "budget": self.budget(job.side), **outcome}
+        entry = {**child.stamp(code_of(job.side)), "when": when, "budget": self.budget(job.side), **outcome}
         if "answers" in entry:
             answers = [tuple(sorted(a)) if isinstance(a, list) else a for a in entry["answers"]]
             entry["metrics"] = score.measure(job.set.metrics, decode(file["truth"], file["labels"]), answers)
@@ -78,6 +79,12 @@ class Results:
         file["sides"][job.side] = {**self.read(first.set, first.seed)["sides"][job.side], "taken_from": first.seed}
         child.write(self.path(job.set, job.seed), file)
         return True
+
+
+def code_of(side: str) -> tuple[str, ...]:
+    """The code that a side's answers depend on: a peer is no other because cutler is."""
+    files = {"sets", "score", f"sides/{side}", *(("sides/_linear",) if side in SEEDLESS else ())}
+    return (*(("cutler",) if side == "cutler" else ()), *(f"benchmarks/{file}.py" for file in sorted(files)))
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -100,5 +100,7 @@ def _made_part(content: File) -> str:
 def _made(made: File) -> str:
     machine, dirty = made["machine"], " with uncommitted changes" if made["dirty"] else ""
     hardware = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {made['threads']} threads"
+    if made["gflops"]:
+        hardware += f", {min(made['gflops']):.0f} to {max(made['gflops']):.0f} GFLOP/s"
     versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items() if number)
     return f"- {', '.join(made['sides'])}: commit {made['commit'] or 'none'}{dirty}; {hardware}; {versions}"

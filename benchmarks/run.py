@@ -98,7 +98,7 @@ def others(data: Path) -> Iterator[str]:
 def main() -> int:
     asked = _arguments()
     folder = (child.WORK if asked.rows else child.RESULTS) / "quality"
-    results = Results(folder, asked, child.stamp())
+    results = Results(folder, asked)
     planned = jobs(asked.sets, asked.sides, asked.seeds)
     work = [job for job in planned if not results.done(job)]
     say(f"{len(work)} of {len(planned)} to run, {len(planned) - len(work)} finished before; results in {folder}")
@@ -116,7 +116,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), metavar="SIDE", help=", ".join(SIDES))
     parser.add_argument("--budget", default="5m", help="cutler's budget (default: %(default)s)")
     parser.add_argument("--data", type=Path, default=child.ROOT.parent / "shared" / "data")
-    parser.add_argument("--keep", action="store_true", help="keep finished sides of any commit, not of this one alone")
+    parser.add_argument("--keep", action="store_true", help="keep finished sides whatever code they are of")
     parser.add_argument("--all", action="store_true", help="then the other benchmarks: " + ", ".join(table.OTHERS))
     parser.add_argument("--rows", type=int, default=0, help="a trial on this many rows of each part; kept in work/")
     asked = parser.parse_args()

@@ -54,7 +54,9 @@ def made_of(results: Path) -> list[dict[str, Any]]:
     for path in sorted((results / "quality").glob("*.json")):
         for name, side in kept.load(path)["sides"].items():
             stamp = {key: side[key] for key in ("commit", "dirty", "machine", "threads", "versions")}
-            groups.setdefault(repr(stamp), {**stamp, "sides": {}})["sides"][name] = True
+            group = groups.setdefault(repr(stamp), {**stamp, "sides": {}, "gflops": []})
+            group["sides"][name] = True
+            group["gflops"] += [side["gflops"]] if "gflops" in side else []
     return [{**group, "sides": [name for name in SIDES if name in group["sides"]]} for group in groups.values()]
 
 

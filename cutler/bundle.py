@@ -62,14 +62,20 @@ class Bundle:
         return self.model.decision.probabilities(self.scores(rows))
 
     def evaluate(self, source: Any, *, seed: int = 0) -> dict[str, Any]:
-        """The metrics of labelled rows: {"metrics": {name: {value, low, high}}, "rows": count, "set_aside": count}."""
+        """The metrics of labelled rows, and what stands out among these.
+
+        {"metrics": {name: {value, low, high}}, "rows": count, "set_aside": count, "unknown_labels": {label: rows}}:
+        labels that the model does not know it cannot answer, and every such row counts as wrong.
+        """
         found = [row for part in data.read(source).parts.values() for row in part]
         rows, aside = data.labelled(found, self.task, part="data")
         if not rows:
             raise _unlabelled(self.task, aside)
         measured = evaluate.on_rows(self.model, self.task, rows, seed)
         values = {name: asdict(interval) for name, interval in measured.items()}
-        return {"metrics": without_nan(values), "rows": len(rows), "set_aside": len(aside)}
+        unknown = Counter(label for row in rows for label in self.task.labels(row) if label not in self.labels)
+        return {"metrics": without_nan(values), "rows": len(rows), "set_aside": len(aside),
+                "unknown_labels": dict(sorted(unknown.items()))}  # fmt: skip
 
     @property
     def has_rows(self) -> bool:

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from cutler.models.base import Decision, Fitted, Linear, Matrix
+from cutler.models.base import Decision, Fitted, Headed, Linear, Matrix
 from cutler.models.heads import HELD_PENALTIES, Scaler, balance, encode, held, labels_of, path, ridge
-from cutler.types import Fold, Monitor, Row, Task
+from cutler.types import Candidate, Fold, Monitor, Row, Task
 
 PROBE_PENALTIES = (0.3, 0.03)
 STEPS = 64
@@ -110,6 +110,16 @@ def probe(task: Task, fold: Fold, train: np.ndarray, validation: np.ndarray) -> 
     return max(judge(task, decision, head(scores), fold.validation)[1] for head in found)
 
 
+def go_on(start: Fitted, candidate: Candidate, task: Task, fold: Fold, monitor: Monitor) -> Headed:
+    """A fitted model on new rows: its features as they are, its head held to what it was."""
+    assert isinstance(start, Headed)
+    warmth = start.decision.temperature
+    prior = Linear(start.head.weight / warmth, start.head.bias / warmth)
+    found = adapt_head(task, fold, start.features(fold.train), start.features(fold.validation), start=prior,
+                       labels=start.labels, monitor=monitor)  # fmt: skip
+    return start.with_head(candidate, found.decision, found.head)
+
+
 def adapt_head(
     task: Task, fold: Fold, train: Matrix, validation: Matrix, *, start: Linear, labels: Sequence[str], monitor: Monitor
 ) -> FittedHead:
@@ -148,6 +158,12 @@ def uneven(coded: np.ndarray, head: str) -> bool:
     """Whether weighting classes may help: the largest is more than twice the smallest."""
     share = coded.mean(axis=0)
     return head != "number" and bool(share.max() > 2 * share.min())
+
+
+def uneven_in(task: Task, rows: Sequence[Row]) -> bool:
+    """Whether weighting the classes of these rows may help."""
+    targets = task.targets(rows)
+    return uneven(encode(targets, task.head, labels_of(targets, task.head)), task.head)
 
 
 def _crossed(

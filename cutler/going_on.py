@@ -31,7 +31,7 @@ def rows(fitted: Bundle, source: Any) -> tuple[str, Splits]:
     found = [row for part in read.parts.values() for row in part]
     fresh, aside = data.labelled(found, _keyed_as(found, fitted.task), part="train")
     kept, task = fitted.kept_rows(), _plain_task(fitted.task)
-    alone = len(fresh) >= ENOUGH and set(fitted.labels) <= _labels(fresh, task)
+    alone = len(fresh) >= ENOUGH and set(fitted.labels) <= {label for row in fresh for label in task.labels(row)}
     splits = data.split(Table(read.source, {"train": fresh if alone else [*fresh, *kept]}), task)
     if alone:
         held_out = {plain(row, task.inputs) for row in (*splits.validation, *splits.test, *splits.calibration)}
@@ -92,10 +92,3 @@ def _keyed_as(found: Sequence[Row], task: Task) -> Task:
     first = found[0] if found else {}
     by_role = not set(task.columns.values()) <= set(first) and set(task.roles) <= set(first)
     return _plain_task(task) if by_role else task
-
-
-def _labels(fresh: Sequence[Row], task: Task) -> set[str]:
-    if task.head == "number":
-        return set()
-    targets = task.targets(fresh)
-    return set(targets) if task.head == "class" else set().union(*targets)

@@ -6,7 +6,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -52,15 +51,10 @@ def describe(splits: Splits, task: Task) -> Profile:
     )
 
 
-def _labels(row: Row, task: Task) -> Sequence[str]:
-    target: Any = row[task.target]
-    return (target,) if isinstance(target, str) else tuple(target)
-
-
 def _classes(rows: Sequence[Row], task: Task) -> Counter[str]:
     if task.head not in ("class", "classes"):
         return Counter()
-    return Counter(label for row in rows for label in _labels(row, task))
+    return Counter(label for row in rows for label in task.labels(row))
 
 
 def _unseen(splits: Splits, task: Task, counts: Counter[str]) -> tuple[str, ...]:

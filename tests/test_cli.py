@@ -353,6 +353,13 @@ def test_evaluate_says_how_many_rows_it_used_and_what_it_lacked(bundle, tmp_path
     assert "text under 'utterance' and label under 'intent'. Found 3 of 3 rows with no text" in refused.stderr
 
 
+def test_evaluate_says_which_labels_the_model_does_not_know(bundle, tmp_path):
+    some = write_csv(tmp_path / "new.csv", [*ROWS[:20], ("close the blinds", "blinds"), ("open them", "blinds")])
+    told = "2 times the truth is a label that this model does not know ('blinds')"
+    assert told in run("evaluate", bundle, some).stdout
+    assert json.loads(run("evaluate", bundle, some, "--json").stdout)["unknown_labels"] == {"blinds": 2}
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
 def test_a_full_disk_behind_standard_output_gets_one_clear_sentence(command, bundle, lamps):

@@ -117,6 +117,16 @@ def test_a_ladder_drops_the_slowest_first_where_time_is_short():
     assert "too few" in dropped[0][1]
 
 
+def test_what_is_quick_makes_room_for_what_trains_more_where_that_gets_its_epochs():
+    enough = planning.ENOUGH_EPOCHS * 4000 // 32
+    items, dropped = planning.ladder_of(climbers([0.1, 0.2]), BIG, 12 + enough * 0.21)
+    assert [item.candidate["n"] for item in items] == [1]
+    assert items[0].until[-1] >= enough
+    assert "encoder n=1 needs most of them" in dropped[0][1]
+    items, _ = planning.ladder_of(climbers([0.1, 0.2]), BIG, 2 * (12 + enough * 0.21))
+    assert [item.candidate["n"] for item in items] == [0, 1]
+
+
 def test_a_ladder_never_trains_longer_than_its_most_epochs_on_many_rows():
     (item,), _ = planning.ladder_of(climbers([0.001]), BIG, 3600.0)
     assert item.until[-1] == planning.MOST_EPOCHS * (4000 // 32)
@@ -253,6 +263,34 @@ def test_a_rung_that_time_does_not_allow_leaves_the_candidate_as_the_last_one_di
                        progress=then_no_time)  # fmt: skip
     assert sorted((trial.status, trial.step) for trial in found.trials) == [("complete", 24), ("stopped", 24)]
     assert {each.until for each in found.plan.items} == {(24,)}
+
+
+def test_a_rung_that_the_clock_cut_short_is_cut_at_the_same_step_when_its_plan_is_repeated(checkpoint, tmp_path):
+    class Sudden(Clock):
+        """Time enough until a trial trains, then none."""
+
+        asked = 0
+
+        @property
+        def left_s(self):
+            self.asked += 1
+            return 50.0 if self.asked < 6 else -50.0
+
+    class Given(planning.Planner):
+        def stages(self, *, dry=False):
+            yield climbing(checkpoint, (60,), rates=(1e-3,))
+
+    limits, clock = Constraints(60), Sudden(60, 1.0)
+    work = Given(TASK, FOLD, FACTS, limits, families=(), checkpoints=(), seed=5, threads=1, clock=clock)
+    first = search.run(TASK, FOLD, FACTS, limits, work=work, folder=tmp_path / "a", clock=clock,
+                       progress=lambda *_: None)  # fmt: skip
+    again = run(Plan.from_json(first.plan.as_json()).items, tmp_path / "b")
+    (cut,) = first.plan.items
+    assert 0 < cut.cut < cut.until[-1]
+    assert again.plan.items == first.plan.items
+    assert [(t.status, t.step, t.score) for t in again.trials] == [(t.status, t.step, t.score) for t in first.trials]
+    scores = [search.trials.scores_of(found.trials[0]) for found in (first, again)]
+    np.testing.assert_array_equal(*scores)
 
 
 def test_the_same_plan_gives_the_same_scores(checkpoint, tmp_path):

@@ -141,7 +141,7 @@ def test_a_metric_of_a_label_may_be_the_primary_one():
 
 
 CELLS = [
-    (ONE, " 007 ", "007"), (ONE, True, "true"), (ONE, 3, "3"),
+    (ONE, " 007 ", "007"), (ONE, True, "true"), (ONE, 3, "3"), (ONE, 1.0, "1"), (ONE, 1.5, "1.5"), (ONE, "1.0", "1.0"),
     (SEVERAL, ["b", "a", "b"], ("a", "b")), (SEVERAL, [], ()),
     (SEVERAL, "b|a, c", ("a, c", "b")), (SEVERAL, "b; a;", ("a", "b")),
     (SEVERAL, "a, b", ("a", "b")), (SEVERAL, '["a, c", "b"]', ("a, c", "b")),

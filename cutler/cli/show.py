@@ -225,6 +225,13 @@ def measured(found: Mapping[str, Any]) -> None:
     metrics(found["metrics"])
     aside = f"; {found['set_aside']:,} without a text or an answer were set aside" if found["set_aside"] else ""
     _console().print(f"On {found['rows']:,} rows{aside}.")
+    unknown = found["unknown_labels"]
+    if unknown:
+        named = ", ".join(f"{label!r}" for label in list(unknown)[:5]) + (", …" if len(unknown) > 5 else "")
+        _console().print(
+            f"{sum(unknown.values()):,} times the truth is a label that this model does not know ({escape(named)}): "
+            "each counts as wrong. cutler.load(...).fine_tune(rows) teaches it new labels.", soft_wrap=True,
+        )  # fmt: skip
 
 
 def metrics(found: Mapping[str, Mapping[str, float]]) -> None:

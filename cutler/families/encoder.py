@@ -20,9 +20,9 @@ from cutler.families._targets import Targets
 from cutler.models import body as bodies
 from cutler.models import pace
 from cutler.models import states as stored
-from cutler.models.base import Decision, decision_in, texts_of
+from cutler.models.base import Decision, decision_in, sides_of
 from cutler.models.network import Network, Transformer, grown
-from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Row, Task
+from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Task
 
 HEAD_ROWS = 3000
 """Training rows that the first head is fitted on."""
@@ -45,7 +45,7 @@ class Encoder(Family):
         known = [(name, catalog.find(name)) for name in checkpoints]
         return [
             Candidate(self.name, name, {
-                "trained_layers": layers, "learning_rate": 2e-4, "joint": joint,
+                "trained_layers": layers, "learning_rate": rate_of(layers, found.layers), "joint": joint,
                 "max_tokens": pace.tokens_needed(found, profile),
             })
             for name, found in known if found.architecture == "encoder"
@@ -101,7 +101,7 @@ class _Course:
         frozen = bodies.lower(self.body, self.depth)
         self.states, self.checks = (
             [stored.stored_states(frozen, self.source, self.reader, side, folder=state.parent / "shared")
-             for side in sides_of(rows, task, joint=candidate["joint"])]
+             for side in sides_of(rows, task.inputs, joint=candidate["joint"])]
             for rows in (fold.train, fold.validation)
         )  # fmt: skip
         self.targets = Targets(task, fold.train, known=decision_in(start).labels if start.is_dir() else ())
@@ -174,11 +174,10 @@ def _step_s(checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...
     return float(np.median(took[1:] or took)) / sum(lengths)
 
 
+def rate_of(trained_layers: int, layers: int) -> float:
+    """2e-4 for the upper half, 1e-4 for all: the more layers move, the smaller the steps of each may be."""
+    return 1e-4 if trained_layers == layers and layers > 1 else 2e-4
+
+
 def recipe_of(candidate: Candidate) -> train.Recipe:
     return train.Recipe(candidate["learning_rate"], batch=int(candidate.get("batch", 32)))
-
-
-def sides_of(rows: Sequence[Row], task: Task, *, joint: bool) -> list[bodies.Texts]:
-    """The texts to encode: one sequence a row, or one a side of a pair read apart."""
-    sides: list[bodies.Texts] = list(texts_of(rows, task.inputs))
-    return [list(zip(*sides, strict=True))] if joint and len(sides) == 2 else sides

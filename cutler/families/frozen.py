@@ -11,7 +11,7 @@ import numpy as np
 from cutler import calibrate, catalog
 from cutler.models import body, pace
 from cutler.models import states as stored
-from cutler.models.base import Fitted, texts_of
+from cutler.models.base import Headed, texts_of
 from cutler.models.network import Transformer
 from cutler.models.onnx import Onnx
 from cutler.models.pairs import combine
@@ -53,9 +53,9 @@ class Frozen(Family):
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
-    ) -> Transformer | Onnx:
+    ) -> Headed:
         if (state / "start").is_dir():
-            return _going_on(Onnx.load(state / "start"), candidate, task, fold, monitor)
+            return calibrate.go_on(Onnx.load(state / "start"), candidate, task, fold, monitor)
         checkpoint = catalog.find(candidate.checkpoint)
         reader = body.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
         network = body.load(checkpoint)
@@ -65,14 +65,17 @@ class Frozen(Family):
             for rows in (fold.train, fold.validation)
         )  # fmt: skip
 
-        def fitted(place: tuple[int, int], weightings: Sequence[bool]) -> calibrate.FittedHead:
-            return calibrate.fit_head(task, fold, _at(x, *place), _at(v, *place), monitor, weightings=weightings)
+        def fitted(place: tuple[int, int], *, balanced: bool) -> calibrate.FittedHead:
+            return calibrate.fit_head(task, fold, _at(x, *place), _at(v, *place), monitor, weightings=(balanced,))
 
         usual = candidate["depth"], 0  # the mean of the last layer, as sentence encoders are trained to be read
-        reached = {place: fitted(place, (False,)).score
-                   for place in {usual, *_ranked(x, v, candidate["depth"], task, fold)[:TRIED]}}  # fmt: skip
+        found = {place: fitted(place, balanced=False)
+                 for place in {usual, *_ranked(x, v, candidate["depth"], task, fold)[:TRIED]}}  # fmt: skip
+        reached = {place: head.score for place, head in found.items()}
         layer, pooling = best_place(reached, usual, n_validation=len(fold.validation))
-        best = fitted((layer, pooling), (False, True))
+        best = found[layer, pooling]
+        if calibrate.uneven_in(task, fold.train):
+            best = max(best, fitted((layer, pooling), balanced=True), key=lambda head: head.score)
         place: dict[str, Scalar] = {"layer": layer, "pooling": body.POOLINGS[pooling]}
         return Transformer(
             candidate.having({**best.settings, **place}), best.decision, body=body.lower(network, layer),
@@ -91,17 +94,6 @@ def best_place(
     best = max(reached, key=lambda place: reached[place])
     share = min(max(reached[usual], 0.0), 1.0)
     return best if reached[best] > reached[usual] + math.sqrt(share * (1 - share) / n_validation) else usual
-
-
-def _going_on(start: Fitted, candidate: Candidate, task: Task, fold: Fold, monitor: Monitor) -> Onnx:
-    """The features of an earlier model, its head held to what it was."""
-    assert isinstance(start, Onnx)
-    found = calibrate.adapt_head(
-        task, fold, start.features(fold.train), start.features(fold.validation), start=start.head, labels=start.labels,
-        monitor=monitor,
-    )  # fmt: skip
-    return Onnx(candidate, found.decision, graph=start.graph, tokenizer=start.tokenizer, head=found.head,
-                joint=start.joint, max_tokens=start.max_tokens)  # fmt: skip
 
 
 def _at(sides: Sequence[np.ndarray], layer: int, pooling: int) -> np.ndarray:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
+from joblib import Parallel, delayed
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
 from cutler import calibrate
-from cutler.models.base import Decision, Fitted, Linear, texts_of
+from cutler.models.base import Decision, Headed, Linear, texts_of
 from cutler.models.heads import balance, encode, labels_of
 from cutler.models.tfidf import Tfidf, features, vectorizer
 from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Task
@@ -22,6 +22,8 @@ STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """The inverse regularisation C of liblinear; for ridge its inverse is the penalty."""
 MAX_WEIGHTS = 6_000_000
 """Features times labels are kept below this, so that the head stays under 12 MB in half precision."""
+LARGE = 20_000_000
+"""From so many counts times labels on, the labels are shared out to processes."""
 
 
 class LinearFamily(Family):
@@ -45,9 +47,12 @@ class LinearFamily(Family):
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
-    ) -> Tfidf:
+    ) -> Headed:
         if (state / "start").is_dir():
-            return _going_on(Tfidf.load(state / "start"), candidate, task, fold, monitor)
+            start = Tfidf.load(state / "start")
+            assert isinstance(start, Tfidf)
+            start = start.knowing([text for side in texts_of(fold.train, task.inputs) for text in side])
+            return calibrate.go_on(start, candidate, task, fold, monitor)
         targets = task.targets(fold.train)
         labels = labels_of(targets, task.head)
         decision = Decision(task.head, labels, task.inputs)
@@ -92,16 +97,6 @@ def _rises(reached: Callable[[int], float], place: int, direction: int) -> bool:
     return gain > 0 or (gain == 0 and direction < 0)
 
 
-def _going_on(start: Fitted, candidate: Candidate, task: Task, fold: Fold, monitor: Monitor) -> Tfidf:
-    """The n-grams of an earlier model and those of the new texts, its head held to what it was."""
-    assert isinstance(start, Tfidf)
-    start = start.knowing([text for side in texts_of(fold.train, task.inputs) for text in side])
-    x, v = (features(start.vectorizers, rows, task.inputs) for rows in (fold.train, fold.validation))
-    prior = Linear(start.head.weight / start.decision.temperature, start.head.bias / start.decision.temperature)
-    found = calibrate.adapt_head(task, fold, x, v, start=prior, labels=start.labels, monitor=monitor)
-    return Tfidf(candidate, found.decision, vectorizers=start.vectorizers, head=found.head)
-
-
 def _most_terms(profile: Profile) -> float:
     return MAX_WEIGHTS / max(len(profile.classes), 1)
 
@@ -115,8 +110,9 @@ def _head(x: sp.csr_matrix, coded: np.ndarray, task: Task, strength: float, *, b
         return Linear(weight.astype(np.float32), bias.astype(np.float32))
     weights = balance(coded, task.head, balanced=balanced)
     columns = [coded[:, 1]] if task.head == "class" and coded.shape[1] == 2 else list(coded.T)
-    with ThreadPoolExecutor(int(os.environ.get("CUTLER_THREADS", "1"))) as pool:  # liblinear lets go of the lock
-        found = list(pool.map(lambda column: _machine(x, column, strength, weights, seed), columns))
+    # in processes, never in threads: liblinear draws from one generator for all threads, and results would vary
+    workers = int(os.environ.get("CUTLER_THREADS", "1")) if len(columns) * x.nnz >= LARGE else 1
+    found = Parallel(workers)(delayed(_machine)(x, column, strength, weights, seed) for column in columns)
     weight, bias = np.stack([w for w, _ in found], axis=1), np.asarray([b for _, b in found])
     if len(columns) < coded.shape[1]:
         weight, bias = np.concatenate([-weight, weight], axis=1), np.concatenate([-bias, bias])

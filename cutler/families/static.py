@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 from cutler import calibrate, catalog
 from cutler.models import body, heads, pace
 from cutler.models import states as stored
-from cutler.models.base import Fitted, texts_of
+from cutler.models.base import Headed, texts_of
 from cutler.models.pairs import combine
 from cutler.models.static import Static, average, token_ids
 from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Task
@@ -51,9 +51,9 @@ class StaticFamily(Family):
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
-    ) -> Static:
+    ) -> Headed:
         if (state / "start").is_dir():
-            return _going_on(Static.load(state / "start"), candidate, task, fold, monitor)
+            return calibrate.go_on(Static.load(state / "start"), candidate, task, fold, monitor)
         checkpoint = catalog.find(candidate.checkpoint)
         reader = body.tokenizer(checkpoint, max_tokens=checkpoint.max_tokens)
         reader.no_truncation()
@@ -78,17 +78,6 @@ class StaticFamily(Family):
             vectors=_weighted(vectors, frequency, rare),
             place=np.arange(len(vectors)), head=found.head,
         )  # fmt: skip
-
-
-def _going_on(start: Fitted, candidate: Candidate, task: Task, fold: Fold, monitor: Monitor) -> Static:
-    """The vectors of an earlier model, its head held to what it was."""
-    assert isinstance(start, Static)
-    found = calibrate.adapt_head(
-        task, fold, start.features(fold.train), start.features(fold.validation), start=start.head, labels=start.labels,
-        monitor=monitor,
-    )  # fmt: skip
-    return Static(candidate, found.decision, tokenizer=start.tokenizer, vectors=start.vectors, place=start.place,
-                  head=found.head)  # fmt: skip
 
 
 def _distil(checkpoint: Checkpoint, counts: np.ndarray, width: int, seed: int) -> np.ndarray:

@@ -18,6 +18,8 @@ from cutler.types import Answer, Candidate, Head, Model, Row, rows_of
 Arrays = dict[str, np.ndarray]
 
 
+Texts = Sequence[str] | Sequence[tuple[str, str]]
+"""Texts, or pairs that are read as one sequence each."""
 Matrix = Any
 """A dense array or a scipy sparse matrix, (rows, features)."""
 
@@ -138,9 +140,32 @@ class Fitted(Model):
         return cls.restore(candidate, decision, described["settings"], load_file(folder / "model.safetensors"), folder)
 
 
+class Headed(Fitted):
+    """A model whose scores are a linear head on features of its rows."""
+
+    head: Linear
+
+    def scores(self, rows: Sequence[Row]) -> np.ndarray:
+        return self.head(self.features(rows))
+
+    @abstractmethod
+    def features(self, rows: Sequence[Row]) -> Matrix:
+        """(rows, features) that the head reads."""
+
+    @abstractmethod
+    def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Self:
+        """A model of the same features under another head."""
+
+
 def decision_in(folder: Path) -> Decision:
     """The decision of the model that lies in a folder, without reading the rest of it."""
     return Decision.from_json(json.loads((folder / "model.json").read_text(encoding="utf-8"))["decision"])
+
+
+def sides_of(rows: Sequence[Row], inputs: Sequence[str], *, joint: bool) -> list[Texts]:
+    """The texts to encode: one sequence a row where a pair is read jointly, or one a side."""
+    sides = texts_of(rows, inputs)
+    return [list(zip(sides[0], sides[1], strict=True))] if joint and len(sides) == 2 else list(sides)
 
 
 def texts_of(rows: Sequence[Row], inputs: Sequence[str]) -> tuple[list[str], ...]:

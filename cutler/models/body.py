@@ -6,7 +6,6 @@ import copy
 import logging
 import os
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
 from cutler.errors import CheckpointError
+from cutler.models.base import Texts
 from cutler.models.tokens import encodings
 from cutler.types import Checkpoint
 
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 POOLINGS = ("mean", "first")
 THREADS = torch.get_num_threads()
 """As many as torch takes when nobody asks."""
-Texts = Sequence[str] | Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from cutler.models import body as bodies
-from cutler.models import pairs
 from cutler.models import states as stored
-from cutler.models.base import Arrays, Decision, Fitted, Linear, texts_of
-from cutler.models.onnx import Onnx, batches
-from cutler.types import Candidate, Row
+from cutler.models.base import Arrays, Decision, Fitted, Linear, Texts
+from cutler.models.onnx import Onnx, Pooled, batches
+from cutler.types import Candidate
 
 
 class Network(nn.Module):
@@ -83,27 +82,25 @@ def combine(sides: Sequence[Tensor]) -> Tensor:
     return torch.cat([left * right, (left - right).abs(), right - left, cosine[:, None]], dim=1)
 
 
-class Transformer(Fitted):
+class Transformer(Pooled):
     """A body and a head in memory. Saved, it is an ONNX graph, and beside it the folder that transformers opens."""
-
-    format = "onnx"
 
     def __init__(
         self, candidate: Candidate, decision: Decision, *, body: nn.Module, pooling: str, tokenizer: Tokenizer,
         head: Linear, joint: bool, max_tokens: int, source: Path, keep_weights: bool,
     ) -> None:  # fmt: skip
-        super().__init__(candidate, decision)
-        self.body, self.pooling, self.tokenizer, self.head = body, pooling, tokenizer, head
-        self.joint, self.max_tokens, self.source, self.keep_weights = joint, max_tokens, source, keep_weights
+        super().__init__(candidate, decision, head=head, joint=joint, max_tokens=max_tokens)
+        self.body, self.pooling, self.tokenizer = body, pooling, tokenizer
+        self.source, self.keep_weights = source, keep_weights
 
-    def scores(self, rows: Sequence[Row]) -> np.ndarray:
-        sides: list[bodies.Texts] = list(texts_of(rows, self.decision.inputs))
-        if self.joint and len(sides) == 2:
-            sides = [list(zip(*sides, strict=True))]
-        return self.head(pairs.combine([self._embed(texts) for texts in sides]))
+    def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Transformer:
+        return Transformer(
+            candidate, decision, body=self.body, pooling=self.pooling, tokenizer=self.tokenizer, head=head,
+            joint=self.joint, max_tokens=self.max_tokens, source=self.source, keep_weights=self.keep_weights,
+        )  # fmt: skip
 
     @torch.inference_mode()
-    def _embed(self, texts: bodies.Texts) -> np.ndarray:
+    def embed(self, texts: Texts) -> np.ndarray:
         encoded = bodies.encode(self.tokenizer, texts)
         found = np.zeros((len(texts), bodies.width_of(self.body)), dtype=np.float32)
         for places in batches(encoded.lengths.tolist()):
@@ -111,12 +108,6 @@ class Transformer(Fitted):
             (hidden,) = bodies.run(self.body, batch)
             found[places] = bodies.pool(hidden, batch.get("attention_mask"), self.pooling).numpy()
         return found
-
-    def settings(self) -> dict[str, Any]:
-        return {"joint": self.joint, "max_tokens": self.max_tokens}
-
-    def arrays(self) -> Arrays:
-        return {"weight": self.head.weight, "bias": self.head.bias}
 
     def save(self, folder: Path) -> None:
         super().save(folder)

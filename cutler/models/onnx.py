@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Encoding, Tokenizer
 
-from cutler.models.base import Arrays, Decision, Fitted, Linear, texts_of
+from cutler.models.base import Arrays, Decision, Headed, Linear, Texts, sides_of
 from cutler.models.pairs import combine
 from cutler.models.tokens import encodings
 from cutler.types import Candidate, Row
@@ -21,8 +22,8 @@ TOKENS_PER_BATCH = 2048
 ROWS_PER_BATCH = 64
 
 
-class Onnx(Fitted):
-    """`graph` maps token ids, mask and types to `features` (texts, width).
+class Pooled(Headed):
+    """Pooled states of a transformer under a linear head, whatever runs it.
 
     `joint` pairs are read as one sequence, others apart and then combined. Texts are cut at `max_tokens`.
     """
@@ -30,29 +31,44 @@ class Onnx(Fitted):
     format = "onnx"
 
     def __init__(
+        self, candidate: Candidate, decision: Decision, *, head: Linear, joint: bool, max_tokens: int
+    ) -> None:
+        super().__init__(candidate, decision)
+        self.head, self.joint, self.max_tokens = head, joint, max_tokens
+
+    @abstractmethod
+    def embed(self, texts: Texts) -> np.ndarray:
+        """(texts, width), in the order given; batches hold texts of like length, so that little is padding."""
+
+    def features(self, rows: Sequence[Row]) -> np.ndarray:
+        return combine([self.embed(texts) for texts in sides_of(rows, self.decision.inputs, joint=self.joint)])
+
+    def settings(self) -> dict[str, Any]:
+        return {"joint": self.joint, "max_tokens": self.max_tokens}
+
+    def arrays(self) -> Arrays:
+        return {"weight": self.head.weight, "bias": self.head.bias}
+
+
+class Onnx(Pooled):
+    """`graph` maps token ids, mask and types to `features` (texts, width)."""
+
+    def __init__(
         self, candidate: Candidate, decision: Decision, *, graph: Path, tokenizer: Tokenizer, head: Linear,
         joint: bool, max_tokens: int,
     ) -> None:  # fmt: skip
-        super().__init__(candidate, decision)
-        self.graph, self.tokenizer, self.head = graph, tokenizer, head
-        self.joint, self.max_tokens = joint, max_tokens
+        super().__init__(candidate, decision, head=head, joint=joint, max_tokens=max_tokens)
+        self.graph, self.tokenizer = graph, tokenizer
         self.tokenizer.enable_truncation(max_tokens)
         self.tokenizer.no_padding()
         self.session = ort.InferenceSession(str(graph), _options(), providers=["CPUExecutionProvider"])
         self.expects = [given.name for given in self.session.get_inputs()]
 
-    def scores(self, rows: Sequence[Row]) -> np.ndarray:
-        return self.head(self.features(rows))
+    def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Onnx:
+        return Onnx(candidate, decision, graph=self.graph, tokenizer=self.tokenizer, head=head, joint=self.joint,
+                    max_tokens=self.max_tokens)  # fmt: skip
 
-    def features(self, rows: Sequence[Row]) -> np.ndarray:
-        """(rows, features) that the head reads."""
-        sides = texts_of(rows, self.decision.inputs)
-        if self.joint and len(sides) == 2:
-            return self.embed(list(zip(*sides, strict=True)))
-        return combine([self.embed(texts) for texts in sides])
-
-    def embed(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> np.ndarray:
-        """(texts, width), in the order given; batches hold texts of like length, so that little is padding."""
+    def embed(self, texts: Texts) -> np.ndarray:
         encoded = encodings(self.tokenizer, texts)
         found: np.ndarray | None = None
         for places in batches([len(encoding) for encoding in encoded]):
@@ -66,8 +82,7 @@ class Onnx(Fitted):
     def truncated(self, rows: Sequence[Row]) -> float:
         whole = Tokenizer.from_str(self.tokenizer.to_str())
         whole.no_truncation()
-        sides = texts_of(rows, self.decision.inputs)
-        texts = [list(zip(*sides, strict=True))] if self.joint and len(sides) == 2 else [list(side) for side in sides]
+        texts = sides_of(rows, self.decision.inputs, joint=self.joint)
         over = [[len(e) > self.max_tokens for e in whole.encode_batch_fast(side)] for side in texts]
         return float(np.any(over, axis=0).mean())
 
@@ -79,12 +94,6 @@ class Onnx(Fitted):
             inputs["attention_mask"][row, : len(encoding)] = 1
             inputs["token_type_ids"][row, : len(encoding)] = encoding.type_ids
         return {name: inputs[name] for name in self.expects}
-
-    def settings(self) -> dict[str, Any]:
-        return {"joint": self.joint, "max_tokens": self.max_tokens}
-
-    def arrays(self) -> Arrays:
-        return {"weight": self.head.weight, "bias": self.head.bias}
 
     def save(self, folder: Path) -> None:
         super().save(folder)

@@ -13,10 +13,10 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from cutler.models.base import Texts
 from cutler.models.body import (
     POOLINGS,
     Encoded,
-    Texts,
     config_of,
     encode,
     mask_of,

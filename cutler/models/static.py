@@ -9,12 +9,12 @@ from typing import Any, Self
 import numpy as np
 from tokenizers import Tokenizer
 
-from cutler.models.base import Arrays, Decision, Fitted, Linear, texts_of
+from cutler.models.base import Arrays, Decision, Headed, Linear, texts_of
 from cutler.models.pairs import combine
 from cutler.types import Candidate, Row
 
 
-class Static(Fitted):
+class Static(Headed):
     """`vectors` (kept tokens, width) already bear their weights; `place` maps a token id to its row, or to the last."""
 
     format = "static"
@@ -27,9 +27,6 @@ class Static(Fitted):
         self.tokenizer, self.place, self.head = tokenizer, place.astype(np.int32), head
         self.vectors = vectors.astype(np.float16)
 
-    def scores(self, rows: Sequence[Row]) -> np.ndarray:
-        return self.head(self.features(rows))
-
     def features(self, rows: Sequence[Row]) -> np.ndarray:
         """(rows, width) unit vectors of texts, or (rows, 3 · width + 1) of pairs."""
         sides = [
@@ -37,6 +34,9 @@ class Static(Fitted):
             for texts in texts_of(rows, self.decision.inputs)
         ]
         return combine(sides)
+
+    def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Static:
+        return Static(candidate, decision, tokenizer=self.tokenizer, vectors=self.vectors, place=self.place, head=head)
 
     def settings(self) -> dict[str, Any]:
         return {}

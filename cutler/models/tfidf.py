@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from cutler.models.base import Arrays, Decision, Fitted, Linear, texts_of
+from cutler.models.base import Arrays, Decision, Headed, Linear, texts_of
 from cutler.types import Candidate, Row
 
 ANALYZERS: dict[str, dict[str, Any]] = {
@@ -20,7 +20,7 @@ ANALYZERS: dict[str, dict[str, Any]] = {
 }
 
 
-class Tfidf(Fitted):
+class Tfidf(Headed):
     """The head's weights are kept in half precision, and used in single."""
 
     format = "tfidf"
@@ -32,8 +32,11 @@ class Tfidf(Fitted):
         self.vectorizers = dict(vectorizers)
         self.head = Linear(head.weight.astype(np.float16).astype(np.float32), head.bias.astype(np.float32))
 
-    def scores(self, rows: Sequence[Row]) -> np.ndarray:
-        return self.head(features(self.vectorizers, rows, self.decision.inputs))
+    def features(self, rows: Sequence[Row]) -> sp.csr_matrix:
+        return features(self.vectorizers, rows, self.decision.inputs)
+
+    def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Tfidf:
+        return Tfidf(candidate, decision, vectorizers=self.vectorizers, head=head)
 
     def knowing(self, texts: Sequence[str]) -> Tfidf:
         """The model with the terms of more texts, whose weights are zero until they are learnt."""

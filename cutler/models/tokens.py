@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tokenizers import Encoding, Tokenizer
+
+from cutler.models.base import Texts
 
 LONG = 16
 """Characters a token: a side of a pair that has more than this many times the limit is cut before it is paired."""
 
 
-def encodings(tokenizer: Tokenizer, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[Encoding]:
+def encodings(tokenizer: Tokenizer, texts: Texts) -> list[Encoding]:
     """The encoding of each text, or of each pair as one sequence, as `encode_batch_fast` gives it.
 
     What a pair holds beyond the tokenizer's limit is kept there as every piece of one side with every piece of the

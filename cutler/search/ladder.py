@@ -87,14 +87,15 @@ def _rise(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Trial | 
         climber.item = replace(climber.item, until=planned[:rung])
         return None if climber.model is not None else bench.out_of_time(climber.item)
     climber.item = replace(climber.item, until=(*planned[:rung], until, *planned[rung + 1 :]))
-    watch = Watch(bench, fixed=fixed)
+    watch = Watch(bench, cut=(climber.item.cut if rung + 1 == len(planned) else 0) if fixed else None)
     try:
         with bench.timed(climber.item):
             climber.model = bench.fit(climber.item, until, watch)
     except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
         return bench.failed(climber.item, error)
     climber.score, climber.step, climber.step_s = watch.best, watch.step, watch.step_s
-    climber.item = replace(climber.item, until=(*planned[:rung], watch.step, *planned[rung + 1 :]))
+    if watch.cut and not fixed:
+        climber.item = replace(climber.item, until=climber.item.until[: rung + 1], cut=watch.cut)
     return None
 
 
@@ -120,10 +121,13 @@ def _finished(climber: Climber, bench: Bench) -> Trial:
 
 
 class Watch:
-    """A monitor that keeps the best score, and ends a run that overstays what the clock has left."""
+    """A monitor that keeps the best score, and ends a run that overstays what the clock has left.
 
-    def __init__(self, bench: Bench, *, fixed: bool) -> None:
-        self.clock, self.fixed = bench.clock, fixed
+    With a `cut` the clock is not asked: the run ends at that step, or where it is 0, as planned.
+    """
+
+    def __init__(self, bench: Bench, *, cut: int | None) -> None:
+        self.clock, self.fixed, self.cut = bench.clock, cut is not None, cut or 0
         self.best, self.step = float("-inf"), 0
         self.times: list[tuple[float, int]] = []
 
@@ -138,5 +142,7 @@ class Watch:
     def __call__(self, step: int, score: float) -> None:
         self.best, self.step = max(self.best, score), step
         self.times.append((self.clock.spent_s, step))
-        if not self.fixed and self.clock.left_s < -0.04 * self.clock.budget_s:
+        late = self.clock.left_s < -0.04 * self.clock.budget_s
+        if step == self.cut if self.fixed else late:
+            self.cut = step
             raise Stopped("the budget is spent")

@@ -23,8 +23,8 @@ ENOUGH_ROWS = 2000
 """Features of fewer rows than this, and than a quarter of them, would say little: that time serves others better."""
 LEAST_STEPS = 40
 MOST_EPOCHS = 6
-SLOW, SLOW_EPOCHS = 1.5, 4
-"""A candidate whose steps take so many times those of the quickest is tried only if it gets so many epochs."""
+ENOUGH_EPOCHS = 3
+"""What trains more layers does better than what trains fewer as long as it gets so many epochs."""
 BATCH = 32
 DECAY = 0.4
 """The share of a rung that is run again when the next one goes on from the stable part."""
@@ -154,26 +154,28 @@ def _one_shot(candidate: Candidate, pace: Pace, fold: Fold, left_s: float, paid:
 def ladder_of(
     candidates: Sequence[tuple[Candidate, Pace]], fold: Fold, left_s: float
 ) -> tuple[list[PlanItem], list[tuple[str, str]]]:
-    """Rungs for what trains in steps: as many candidates as get a useful share of the time; and those left out."""
+    """Rungs for what trains in steps, and those left out: everyone gets epochs enough, or fewer are tried.
+
+    The slowest, which has most to train, stays as long as it gets enough epochs alone, and the quickest make room
+    for it; otherwise it goes itself.
+    """
     alive, dropped = list(candidates), []
+    enough = max(LEAST_STEPS, ENOUGH_EPOCHS * len(fold.train) // BATCH)
     while alive:
-        work_s = _work_s(left_s, alive, fold)
         slowest = max(alive, key=lambda item: item[1].step_s)
-        least = _least_steps(slowest[1], [pace for _, pace in alive], len(fold.train))
-        if work_s / slowest[1].step_s >= least:
+        steps, alone = (_work_s(left_s, running, fold) / slowest[1].step_s for running in (alive, [slowest]))
+        if steps >= (enough if len(alive) > 1 else LEAST_STEPS):
             break
-        alive.remove(slowest)
-        need = f"{least} steps of {slowest[1].step_s:.2f} s"
-        dropped.append((slowest[0].name, f"{max(left_s, 0):.0f} s are left, too few for {need}"))
+        left = f"{max(left_s, 0):.0f} s are left"
+        if len(alive) > 1 and alone >= enough:
+            gone = min(alive, key=lambda item: item[1].step_s)
+            why = f"{left}, and {slowest[0].name} needs most of them for {enough} steps of {slowest[1].step_s:.2f} s"
+        else:
+            gone, why = slowest, f"{left}, too few for {enough} steps of {slowest[1].step_s:.2f} s"
+        alive.remove(gone)
+        dropped.append((gone[0].name, why))
+    work_s = _work_s(left_s, alive, fold) if alive else 0.0
     return [_climber(candidate, pace, fold, work_s, len(alive)) for candidate, pace in alive], dropped
-
-
-def _least_steps(pace: Pace, paces: Sequence[Pace], n_train: int) -> int:
-    """The steps without which a candidate is not worth its time beside the others: one epoch, several if it is slow."""
-    if len(paces) == 1:
-        return LEAST_STEPS
-    slow = pace.step_s > SLOW * min(other.step_s for other in paces)
-    return max(LEAST_STEPS, (SLOW_EPOCHS if slow else 1) * n_train // BATCH)
 
 
 def most_steps(rows: int) -> int:

@@ -35,14 +35,17 @@ COUNTER = re.compile(r"(id|idx|index|uid|uuid|guid|key|row|unnamed.*|.*_id|)")
 
 
 def as_label(cell: Any) -> str:
-    """A label in a cell, as a string. Raises ValueError where the cell holds none, or more than one."""
+    """A label in a cell, as a string. Raises ValueError where the cell holds none, or more than one.
+
+    A whole float reads as the integer that it was before a missing cell in its column made floats of all.
+    """
     if cell is None or cell != cell:  # NaN alone differs from itself
         raise ValueError("no label")
     if isinstance(cell, bool):
         return str(cell).lower()
     if not isinstance(cell, str | int | float):
         raise ValueError(f"a {type(cell).__name__} for a label: {str(cell)[:40]}")
-    label = str(cell).strip()
+    label = str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
     if not label:
         raise ValueError("no label")
     if label in NOT_A_LABEL:

@@ -1,0 +1,30 @@
+"""Every noun of cutler: what is asked, what is tried, what it costs, what comes out. Standard library only."""
+
+from __future__ import annotations
+
+from cutler.types.findings import Evidence, Finding, Interval, Record
+from cutler.types.limits import LIMITS, Constraints, Cost, seconds
+from cutler.types.parts import Combiner, Compressor, Family, Model, Monitor, Task
+from cutler.types.rows import (
+    NAN,
+    Answer,
+    Fold,
+    Head,
+    Profile,
+    Row,
+    Scalar,
+    SetAside,
+    Splits,
+    Spread,
+    Table,
+    rows_of,
+    without_nan,
+)
+from cutler.types.trials import Candidate, Checkpoint, Pace, Pick, Plan, PlanItem, Status, Trial
+
+__all__ = [
+    "LIMITS", "NAN", "Answer", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost", "Evidence",
+    "Family", "Finding", "Fold", "Head", "Interval", "Model", "Monitor", "Pace", "Pick", "Plan", "PlanItem", "Profile",
+    "Record", "Row", "Scalar", "SetAside", "Splits", "Spread", "Status", "Table", "Task", "Trial", "rows_of", "seconds",
+    "without_nan",
+]  # fmt: skip

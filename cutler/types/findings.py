@@ -1,0 +1,84 @@
+"""What a run leaves behind: its record, the evidence of the test rows, the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from cutler.types.limits import Constraints
+from cutler.types.rows import Profile, without_nan
+from cutler.types.trials import Checkpoint, Pick, Plan, Trial
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that a run leaves for the checks and the report, beside the evidence of the test split.
+
+    `seconds` is the wall-clock of each stage by name; `calibration` says on which part and how many rows the
+    probabilities were calibrated, and the temperature found; `checkpoints` describes those that trials used.
+    """
+
+    task: str
+    columns: Mapping[str, str]
+    metric: str
+    source: str
+    profile: Profile
+    constraints: Constraints
+    plan: Plan
+    trials: Sequence[Trial]
+    pick: Pick
+    seconds: Mapping[str, float]
+    calibration: Mapping[str, Any]
+    checkpoints: Sequence[Checkpoint] = ()
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with the bounds of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the test split said, once, after the pick.
+
+    `metrics` by name with intervals; `floor` the same for the majority answer and `linear`, by trial name;
+    `gain` is the pick's primary metric less the better floor's, paired over test rows, in the metric's unit.
+    `per_label` maps label -> precision, recall, f1, rows. `confusion` is (truth, answer) counts over `labels`.
+    `errors` are examples (text, truth, answer, probability), empty under --no-examples.
+    `truncated` is the share of test texts that the model did not read whole.
+    """
+
+    metrics: Mapping[str, Interval]
+    floor: Mapping[str, Mapping[str, Interval]]
+    gain: Interval
+    n_test: int
+    labels: tuple[str, ...] = ()
+    per_label: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    confusion: Sequence[Sequence[int]] = ()
+    errors: Sequence[Mapping[str, Any]] = ()
+    truncated: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        plain: dict[str, Any] = without_nan(asdict(self))
+        return plain
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A numbered check that fired: what was seen, and what to do about it."""
+
+    code: str
+    title: str
+    severity: Literal["info", "warning", "serious"]
+    message: str
+    remedy: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)

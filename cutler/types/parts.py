@@ -1,0 +1,168 @@
+"""What a part of cutler is: a task, a family, a model, a way of compressing or combining. Knows no heavy package."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cutler.types.limits import Cost
+from cutler.types.rows import Answer, Fold, Head, Profile, Row
+from cutler.types.trials import Candidate, Pace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Monitor = Callable[[int, float], None]
+"""Called with (step, validation score); may raise `Stopped`."""
+class Task(ABC):
+    """What is asked of the data. One file a task; knows no model.
+
+    `roles` are the keys its rows have after `data.split`, the last one the target; `columns` maps each role to the
+    column of the user's file. `metric` is the primary metric, one of `metrics` (or `precision:LABEL`,
+    `recall:LABEL`, `f1:LABEL` where the head has labels).
+    """
+
+    name: ClassVar[str]
+    head: ClassVar[Head]
+    roles: ClassVar[tuple[str, ...]]
+    metrics: ClassVar[tuple[str, ...]]
+
+    def __init__(self, columns: Mapping[str, str] | None = None, *, metric: str | None = None) -> None:
+        self.columns = dict(columns or {role: role for role in self.roles})
+        self.metric = metric or self.metrics[0]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The roles a model reads."""
+        return self.roles[:-1]
+
+    @property
+    def target(self) -> str:
+        """The role a model answers."""
+        return self.roles[-1]
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, rows: Sequence[Row]) -> dict[str, str] | None:
+        """Role -> column where these rows (keyed by the user's columns) look like this task, else None."""
+
+    @abstractmethod
+    def parse_target(self, cell: Any) -> Any:
+        """The target in a cell of the user's file: a string, a tuple of strings or a float.
+
+        Raises ValueError with the reason where the cell holds none.
+        """
+
+    def targets(self, rows: Sequence[Row]) -> list[Any]:
+        """What a perfect model would answer, one a row."""
+        return [row[self.target] for row in rows]
+
+    def labels(self, row: Row) -> tuple[str, ...]:
+        """The labels that a row bears; none where the target is a number."""
+        target = row[self.target]
+        return (target,) if isinstance(target, str) else target if isinstance(target, tuple) else ()
+
+    @abstractmethod
+    def resampled(
+        self, targets: Sequence[Any], answers: Sequence[Any], weights: np.ndarray, *, metric: str | None = None
+    ) -> np.ndarray:
+        """The metric under each row of weights: (resamples, rows) -> (resamples,).
+
+        With `metric` left out, the primary one, turned so that larger is better; a named metric has its natural sign.
+        """
+
+    @abstractmethod
+    def measure(self, targets: Sequence[Any], answers: Sequence[Any]) -> dict[str, float]:
+        """Every metric of the task by name, each with its natural sign."""
+
+    @abstractmethod
+    def score(self, targets: Sequence[Any], answers: Sequence[Any]) -> float:
+        """The primary metric, turned so that larger is better."""
+
+
+class Model(ABC):
+    """A fitted model. What families build, bundles load and servers run."""
+
+    candidate: Candidate
+
+    @abstractmethod
+    def scores(self, rows: Sequence[Row]) -> np.ndarray:
+        """Raw scores, (rows, labels) for class and classes, (rows, 1) for number, in the order of the rows."""
+
+    @abstractmethod
+    def predict(self, rows: Sequence[Row | str]) -> list[Answer]:
+        """One answer each, in order."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model into an existing folder; `load` of its class gives an equal one back."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Model:
+        """The model that `save` wrote."""
+
+
+class Family(ABC):
+    """A way of building a model. One file a family."""
+
+    name: ClassVar[str]
+    heads: ClassVar[tuple[Head, ...]]
+    trained_in_steps: ClassVar[bool] = False
+
+    @abstractmethod
+    def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
+        """Candidates for this task, cheapest first; `checkpoints` are those the search may start from."""
+
+    @abstractmethod
+    def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
+        """What the fitted model would cost, without training anything."""
+
+    def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
+        """How long `fit` takes here; families whose speed is hard to foresee measure it in a second or two."""
+        return Pace(fixed_s=self.estimate(candidate, profile).train_s)
+
+    @abstractmethod
+    def fit(
+        self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
+    ) -> Model:
+        """Train to step `until`, going on from `state` (a folder) where it holds an earlier stop."""
+
+
+class Compressor(ABC):
+    """A way of making a fitted model cheaper. One file a method."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def accepts(self, model: Model) -> bool:
+        """Whether `apply` can work on this model."""
+
+    @abstractmethod
+    def apply(self, model: Model, fold: Fold) -> Model:
+        """A cheaper model; the given one stays as it was."""
+
+
+class Combiner(ABC):
+    """A way of making several fitted models one. One file a way; its candidates have `members`."""
+
+    name: ClassVar[str]
+    heads: ClassVar[tuple[Head, ...]]
+
+    @abstractmethod
+    def propose(
+        self, task: Task, rows: Sequence[Row], labels: Sequence[str], scored: Mapping[Candidate, np.ndarray]
+    ) -> list[Candidate]:
+        """Combinations worth building, cheapest first.
+
+        `scored` holds the scores of fitted models on the validation `rows`, columns in the order of `labels`.
+        """
+
+    @abstractmethod
+    def combine(
+        self, candidate: Candidate, task: Task, rows: Sequence[Row], members: Sequence[Any],
+        scores: Sequence[np.ndarray],
+    ) -> tuple[Model, np.ndarray]:  # fmt: skip
+        """The combined model, and its scores on the validation `rows`, not flattered by having been fitted on them."""

@@ -1,0 +1,148 @@
+"""Rows, and what is known of them before any model: how they are parted, what they look like, what is answered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from cutler.errors import UsageError
+
+Row = Mapping[str, Any]
+"""One record. After `data.split` its keys are roles (`text`, `text_pair`, `label`, `labels`, `score`)."""
+Scalar = str | int | float | bool | None
+Head = Literal["class", "classes", "number", "tags", "span", "text", "vector"]
+NAN = math.nan
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one row. `probability` is calibrated, or NaN where the head has none."""
+
+    value: Any
+    probability: float = NAN
+    offsets: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as they were found: one list a part, keyed `train`, `validation`, `test` as far as the source has them."""
+
+    source: str
+    parts: Mapping[str, Sequence[Row]]
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """One row that cannot be used: which part it came from, its number there (1 is the first), and why."""
+
+    part: str
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What the search may see."""
+
+    train: Sequence[Row]
+    validation: Sequence[Row]
+    calibration: Sequence[Row] = ()
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Rows by purpose, keyed by role; the test rows are read by `evaluate` alone.
+
+    `calibration` is empty below 1,000 training rows: then calibration reuses validation, and the card says so.
+    `made` names the parts that were carved here because the source lacked them; `duplicates` counts training rows
+    whose text stands in training before; `conflicts` holds texts that bear different labels, with those labels;
+    `leaks` counts the rows of validation and test whose text also stands in training, per part.
+    """
+
+    train: Sequence[Row]
+    validation: Sequence[Row]
+    test: Sequence[Row]
+    calibration: Sequence[Row] = ()
+    set_aside: Sequence[SetAside] = ()
+    made: tuple[str, ...] = ()
+    duplicates: int = 0
+    conflicts: Sequence[tuple[str, tuple[str, ...]]] = ()
+    leaks: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def fold(self) -> Fold:
+        return Fold(self.train, self.validation, self.calibration)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a quantity is spread over rows: mean and quantiles, in the unit that the field of the profile names."""
+
+    mean: float
+    p50: float
+    p95: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Facts of the train split that need no model. Holds no row and no text; is JSON.
+
+    `classes` maps each label to its training rows (empty for numbers), `imbalance` is the largest class over the
+    smallest, `chars` and `words` are spreads of the input text (both texts of a pair together), `scripts` maps
+    Unicode script names to their share of letters, `language` is a code of ISO 639-1, or "" where unsure.
+    `unseen_labels` are labels of validation or test that train lacks, `made` the parts that were carved here.
+    """
+
+    task: str
+    head: Head
+    n_train: int
+    n_validation: int
+    n_calibration: int
+    n_test: int
+    classes: Mapping[str, int]
+    imbalance: float
+    chars: Spread
+    words: Spread
+    paired: bool
+    scripts: Mapping[str, float]
+    language: str
+    duplicates: int
+    conflicts: int
+    set_aside: int
+    leaks: Mapping[str, int]
+    unseen_labels: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    target_mean: float = NAN
+    target_std: float = NAN
+
+    def as_json(self) -> dict[str, Any]:
+        plain: dict[str, Any] = without_nan(asdict(self))
+        return plain
+
+
+def without_nan(value: Any) -> Any:
+    """The same structure as plain JSON: NaN and infinities become null, tuples lists."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(v) for v in value]
+    return value
+
+
+def rows_of(texts: Sequence[Row | str], inputs: Sequence[str]) -> list[Row]:
+    """Rows keyed by role from bare texts or mappings. Raises UsageError where a row lacks an input."""
+    rows: list[Row] = [{inputs[0]: item} if isinstance(item, str) else item for item in texts]
+    for number, row in enumerate(rows, start=1):
+        missing = [role for role in inputs if not isinstance(row.get(role), str)]
+        if missing:
+            raise UsageError(
+                f"a text under {' and '.join(map(repr, inputs))} in every row",
+                found=f"row {number} without {missing[0]!r}",
+                do="give a text, or a mapping with these keys",
+            )
+    return rows

@@ -1,0 +1,207 @@
+"""What is tried: recipes, the work planned for each, and what became of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cutler.types.limits import Cost
+from cutler.types.rows import NAN, Scalar, without_nan
+
+Status = Literal["complete", "stopped", "failed", "infeasible"]
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe: which family, from which checkpoint, with which parameters. With data, seed and plan, reproducible.
+
+    `params` may be given as a mapping; it is kept as sorted pairs, so that candidates can be compared and hashed.
+    """
+
+    family: str
+    checkpoint: str = ""
+    params: Any = ()
+    compression: tuple[str, ...] = ()
+    members: tuple[Candidate, ...] = ()
+
+    def __post_init__(self) -> None:
+        pairs = self.params.items() if isinstance(self.params, Mapping) else self.params
+        object.__setattr__(self, "params", tuple(sorted((str(k), v) for k, v in pairs)))
+        object.__setattr__(self, "compression", tuple(self.compression))
+
+    def __getitem__(self, param: str) -> Any:
+        return dict(self.params)[param]
+
+    def get(self, param: str, default: Any = None) -> Any:
+        return dict(self.params).get(param, default)
+
+    def having(self, params: Mapping[str, Scalar]) -> Candidate:
+        """The same candidate with some parameters changed or added."""
+        return replace(self, params={**dict(self.params), **params})
+
+    @property
+    def name(self) -> str:
+        """Readable, for tables."""
+        params = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.params]
+        return " ".join([*self._source, *params, *self.compression])
+
+    @property
+    def short(self) -> str:
+        """Family, checkpoint, compression and members, without parameters."""
+        return " ".join([*self._source, *self.compression])
+
+    @property
+    def _source(self) -> list[str]:
+        start = [Path(self.checkpoint).name or self.checkpoint] if self.checkpoint else []
+        members = ["of", " + ".join(member.short for member in self.members)] if self.members else []
+        return [self.family, *start, *members]
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints that it or its members start from, each once."""
+        of_members = [name for member in self.members for name in member.checkpoints]
+        return tuple(dict.fromkeys([*([self.checkpoint] if self.checkpoint else []), *of_members]))
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits that name this candidate's folder."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "checkpoint": self.checkpoint,
+            "params": dict(self.params),
+            "compression": list(self.compression),
+            "members": [member.as_json() for member in self.members],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Candidate:
+        members = tuple(cls.from_json(member) for member in data.get("members", ()))
+        return cls(data["family"], data["checkpoint"], data["params"], tuple(data.get("compression", ())), members)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate tried, kept whatever became of it.
+
+    `metrics` are of the validation split, by name; `score` is the primary one, larger is better. `estimate` is the
+    cost foreseen before training, `cost` the cost measured afterwards in the artefact that would ship. `folder` holds
+    the model and `validation.safetensors`, its scores on validation, for paired tests.
+    """
+
+    candidate: Candidate
+    status: Status
+    score: float = NAN
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    cost: Cost = Cost()
+    estimate: Cost = Cost()
+    reason: str = ""
+    step: int = 0
+    folder: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        named = {"name": self.candidate.name, **asdict(self), "candidate": self.candidate.as_json()}
+        plain: dict[str, Any] = without_nan(named)
+        return plain
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Pretrained weights that are present on this machine, with the facts known of them.
+
+    `languages` are ISO 639-1 codes ("" for unknown), `scripts` Unicode script names its vocabulary covers well,
+    `max_tokens` the longest input it reads, `parameters` a count, `digest` the sha256 of its weights.
+    """
+
+    name: str
+    path: str
+    architecture: Literal["encoder", "decoder", "encoder-decoder"]
+    licence: str = ""
+    languages: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()
+    max_tokens: int = 512
+    parameters: int = 0
+    layers: int = 0
+    width: int = 0
+    digest: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long fitting takes: seconds = fixed_s + row_s · rows + step_s · steps.
+
+    `answer_s` is what answering one row takes once fitted. Candidates with the same `shares` need the work on rows
+    only once between them.
+    """
+
+    fixed_s: float = 0.0
+    row_s: float = 0.0
+    step_s: float = 0.0
+    answer_s: float = 0.0
+    shares: str = ""
+
+    def seconds(self, rows: int, steps: int = 0) -> float:
+        return self.fixed_s + self.row_s * rows + self.step_s * steps
+
+
+@dataclass(frozen=True)
+class PlanItem:
+    """One candidate's share of the work: how many training rows, and the steps at which its rungs end.
+
+    `cut` is the step at which the clock ended the last rung before its end, 0 where nothing was cut.
+    """
+
+    candidate: Candidate
+    rows: int
+    until: tuple[int, ...]
+    seconds: float
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work, sized once from a short timing calibration, in steps and rows; the same plan gives the same model.
+
+    `infeasible` are candidates that are foreseen to break a limit, `dropped` names those that there is no time for,
+    each with the reason.
+    """
+
+    seed: int
+    threads: int
+    budget_s: float
+    items: tuple[PlanItem, ...]
+    dropped: tuple[tuple[str, str], ...] = ()
+    infeasible: tuple[tuple[Candidate, str], ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        items = [{**asdict(item), "name": item.candidate.name, "candidate": item.candidate.as_json()}
+                 for item in self.items]  # fmt: skip
+        infeasible = [[candidate.as_json(), why] for candidate, why in self.infeasible]
+        plain: dict[str, Any] = without_nan({**asdict(self), "items": items, "infeasible": infeasible})
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        items = tuple(
+            PlanItem(Candidate.from_json(item["candidate"]), item["rows"], tuple(item["until"]), item["seconds"],
+                     item.get("cut", 0))
+            for item in data["items"]
+        )
+        dropped = tuple((name, why) for name, why in data["dropped"])
+        infeasible = tuple((Candidate.from_json(candidate), why) for candidate, why in data["infeasible"])
+        return cls(data["seed"], data["threads"], data["budget_s"], items, dropped, infeasible)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The trial that ships, and why: `loss` is its expected loss against `best` in points, by paired bootstrap."""
+
+    trial: Trial
+    best: str
+    loss: float
+    reason: str
