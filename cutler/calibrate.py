@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from cutler import metrics
 from cutler.models.base import Decision, Fitted, Headed, Linear, Matrix
 from cutler.models.heads import HELD_PENALTIES, Scaler, balance, encode, held, labels_of, path, ridge
 from cutler.types import Candidate, Fold, Monitor, Row, Task
@@ -187,10 +188,7 @@ def _shared(task: Task, decision: Decision, scores: np.ndarray, targets: Sequenc
     """One threshold for all labels: the best of the places where the scores lie densest near the positives."""
     width = len(decision.labels)
     places = np.quantile(scores, np.linspace(1 - min(0.5, 4 / width), 0.999, STEPS))
-    reached = [
-        task.score(targets, [a.value for a in replace(decision, thresholds=(float(p),) * width).answers(scores)])
-        for p in places
-    ]
+    reached = metrics.at_thresholds(task.metric, targets, scores, places, labels=decision.labels)
     return (float(places[int(np.argmax(reached))]),) * width
 
 

@@ -82,6 +82,34 @@ def count(
     return Counts(chosen, *sums)
 
 
+def at_thresholds(
+    name: str, targets: Sequence[Any], scores: Array, thresholds: Sequence[float], *, labels: Sequence[str]
+) -> Array:
+    """The metric of several labels, were each answered where its score is above one threshold: (thresholds,).
+
+    `scores` are (rows, labels), in the order of `labels`; labels of the targets that are none of these are missed.
+    """
+    others = sorted(set().union(*map(_as_set, targets)) - set(labels))
+    place = {label: number for number, label in enumerate((*labels, *others))}
+    truth = np.zeros((len(targets), len(place)), dtype=bool)
+    for row, target in enumerate(targets):
+        truth[row, [place[label] for label in _as_set(target)]] = True
+    answered = np.zeros_like(truth)
+    found = np.empty(len(thresholds))
+    for number, threshold in enumerate(thresholds):
+        answered[:, : len(labels)] = scores > threshold
+        found[number] = _of_marks(name, tuple(place), truth, answered)
+    return found
+
+
+def _of_marks(name: str, labels: tuple[str, ...], truth: Array, answered: Array) -> float:
+    if name == "accuracy":
+        return float((truth == answered).all(axis=1).mean())
+    counts = Counts(labels, *(marks.sum(axis=0, keepdims=True) for marks in (truth & answered, answered, truth)))
+    kind, _, label = name.partition(":")
+    return float((_of_label(counts, kind, label) if label else _averaged(counts, kind))[0])
+
+
 def larger_is_better(name: str) -> bool:
     """Whether a larger value of this metric is the better one: all but rmse."""
     return name != "rmse"

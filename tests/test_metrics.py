@@ -167,3 +167,15 @@ def test_sizes_that_differ_are_refused_with_their_numbers():
 
 def test_only_errors_are_better_when_small():
     assert [n for n in (*metrics.LABELLED, *metrics.NUMERIC) if not metrics.larger_is_better(n)] == ["rmse"]
+
+
+@pytest.mark.parametrize("name", ["micro_f1", "macro_f1", "accuracy", "recall:b", "precision:a"])
+def test_metrics_at_thresholds_are_those_of_the_answers(name):
+    labels, random = ("a", "b", "c"), np.random.default_rng(2)
+    scores = random.normal(size=(60, 3))
+    targets = [tuple(label for label in (*labels, "unseen") if random.random() < 0.3) for _ in range(60)]
+    places = [-1.0, 0.2, 9.0]
+    found = metrics.at_thresholds(name, targets, scores, places, labels=labels)
+    for place, value in zip(places, found, strict=True):
+        answers = [tuple(label for label, score in zip(labels, row, strict=True) if score > place) for row in scores]
+        assert value == pytest.approx(metrics.resampled(name, targets, answers, np.ones((1, 60)))[0])

@@ -6,6 +6,7 @@ Source of head first, layers after: Kumar et al. 2022 (LP-FT).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -28,9 +29,8 @@ HEAD_ROWS = 3000
 """Training rows that the first head is fitted on."""
 MOST_CHECKED = 1000
 """Validation rows that are scored during training; all are scored in the end."""
-CHECKS = 8
-"""Validation is scored about so many times in a run, and not more often than twice an epoch."""
-
+CHECKS, CHECKING = 8, 0.1
+"""Validation is scored so many times in a run at most, twice an epoch at most, for this share of the time at most."""
 
 PACKED_S = 14.0
 """Seconds to read the checkpoint, fit the first head, export the graph and measure the artefact."""
@@ -66,8 +66,8 @@ class Encoder(Family):
         layer_s = pace.token_s(checkpoint, lengths) * tokens / checkpoint.layers
         lower = layer_s * (checkpoint.layers - candidate["trained_layers"])
         step_s = _step_s(checkpoint, candidate["trained_layers"], lengths) * tokens * recipe_of(candidate).batch
-        checks = CHECKS * min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
-        return Pace(fixed_s=PACKED_S + checks, row_s=lower, step_s=step_s,
+        last_check = min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
+        return Pace(fixed_s=PACKED_S + last_check, row_s=lower, step_s=(1 + CHECKING) * step_s,
                     answer_s=layer_s * checkpoint.layers)  # fmt: skip
 
     def fit(
@@ -79,7 +79,7 @@ class Encoder(Family):
         recipe = recipe_of(candidate)
         train.run(
             course.network, course.examples, recipe=recipe, groups=course.network.groups(), until=until, state=state,
-            evaluate=course.check, every=max(until // CHECKS, train.steps_per_epoch(len(fold.train), recipe) // 2, 1),
+            evaluate=course.check, every=course.steps_between_checks(until),
             monitor=monitor, seed=seed,
         )  # fmt: skip
         return course.finished()
@@ -134,6 +134,13 @@ class _Course:
             reached.append(self._judged(self.targets.first_head(features, self.first)(held_out)))
         return reached[1] - reached[0]
 
+    def steps_between_checks(self, until: int) -> int:
+        """A step costs about three forward passes over its rows, a check one over the checked rows."""
+        recipe = recipe_of(self.candidate)
+        affordable = len(self.checked) / (CHECKING * 3 * recipe.batch)
+        half_epoch = train.steps_per_epoch(len(self.fold.train), recipe) // 2
+        return max(until // CHECKS, half_epoch, math.ceil(affordable), 1)
+
     def check(self) -> float:
         """The primary metric on the checked validation rows."""
         return self._judged(self.targets.natural(self.network.apply_to(self.checks, self.checked)))
@@ -143,14 +150,17 @@ class _Course:
 
     def finished(self) -> Transformer:
         """The model with the weights as they stand, thresholds tuned on validation."""
-        everything = np.arange(len(self.fold.validation))
-        scores = self.targets.natural(self.network.apply_to(self.checks, everything))
         return Transformer(
-            self.candidate, calibrate.decide(self.task, self.decision, scores, self.fold.validation),
-            body=grown(self.body, self.network.upper, self.depth), pooling="mean", tokenizer=self.reader,
-            head=self.targets.natural_head(self.network.head), joint=self.candidate["joint"],
+            self.candidate, self._decided(), body=grown(self.body, self.network.upper, self.depth), pooling="mean",
+            tokenizer=self.reader, head=self.targets.natural_head(self.network.head), joint=self.candidate["joint"],
             max_tokens=self.candidate["max_tokens"], source=Path(self.source.path), keep_weights=True,
         )  # fmt: skip
+
+    def _decided(self) -> Decision:
+        if self.task.head != "classes":  # only thresholds need the scores
+            return self.decision
+        scores = self.targets.natural(self.network.apply_to(self.checks, np.arange(len(self.fold.validation))))
+        return calibrate.decide(self.task, self.decision, scores, self.fold.validation)
 
 
 @lru_cache(maxsize=64)
