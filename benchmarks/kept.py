@@ -61,7 +61,7 @@ class Results:
         """Score the side's answers, write the file with this side in it, and return what was written of it."""
         file = self.read(job.set, job.seed)
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        entry = {**child.stamp(code_of(job.side)), "when": when, "budget": self.budget(job.side), **outcome}
+        entry = {"when": when, "budget": self.budget(job.side), **outcome}
         if "answers" in entry:
             answers = [tuple(sorted(a)) if isinstance(a, list) else a for a in entry["answers"]]
             entry["metrics"] = score.measure(job.set.metrics, decode(file["truth"], file["labels"]), answers)
@@ -82,8 +82,9 @@ class Results:
 
 
 def code_of(side: str) -> tuple[str, ...]:
-    """The code that a side's answers depend on: a peer is no other because cutler is."""
-    files = {"sets", "score", f"sides/{side}", *(("sides/_linear",) if side in SEEDLESS else ())}
+    """The code that a side's answers depend on: a peer is no other because cutler is. Threads stand in the results."""
+    files = {"score", "sets", "side", "sides/__init__", f"sides/{side}"}
+    files |= {"sides/_linear"} if side in SEEDLESS else set()
     return (*(("cutler",) if side == "cutler" else ()), *(f"benchmarks/{file}.py" for file in sorted(files)))
 
 

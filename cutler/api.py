@@ -31,7 +31,7 @@ from cutler import (
 )  # fmt: skip
 from cutler.bundle import Bundle
 from cutler.errors import UsageError
-from cutler.search import planning
+from cutler.search import combining, planning
 from cutler.search.clock import Clock
 from cutler.search.trials import load as load_trial
 from cutler.types import (
@@ -119,7 +119,8 @@ def dry_run(
     facts = profile.describe(splits, asked)
     if given is None:
         planner = _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families)
-        list(planner.stages(dry=True))
+        with job.clock.holding(combining.room_s(planner, job.constraints.budget_s)):
+            list(planner.stages(dry=True))
         given = planner.plan()
     return {
         "task": asked.name, "metric": asked.metric, "columns": asked.columns, "profile": facts.as_json(),

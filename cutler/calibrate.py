@@ -21,12 +21,15 @@ STEPS = 64
 
 
 def fit(model: Fitted, task: Task, fold: Fold) -> dict[str, Any]:
-    """Calibrate `model` in place on the calibration part, or on validation where there is none; says what was done."""
+    """Calibrate `model` in place on the calibration part, or on validation where there is none; says what was done.
+
+    So are the members of an ensemble: what goes on learning from one starts from scores that mean what they say.
+    """
     part, rows = ("calibration", fold.calibration) if fold.calibration else ("validation", fold.validation)
     found = 1.0
-    if model.decision.head != "number":
-        found = temperature(model.scores(rows), task.targets(rows), model.decision)
-        model.deciding(temperature=found, thresholds=model.decision.thresholds)
+    for each in (*model.members, model) if model.decision.head != "number" else ():
+        found = temperature(each.scores(rows), task.targets(rows), each.decision)
+        each.deciding(temperature=found, thresholds=each.decision.thresholds)
     return {"part": part, "rows": len(rows), "temperature": found, "thresholds": list(model.decision.thresholds)}
 
 

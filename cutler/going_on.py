@@ -48,38 +48,42 @@ def items(
 ) -> tuple[PlanItem, ...]:
     """The items of a plan that goes on: the bundle's model, or each member of an ensemble and then the ensemble anew.
 
-    Raises UsageError where the bundle lacks the weights that a family trains.
+    What is trained in steps gets the time that the others and the answers leave. Raises UsageError where the bundle
+    lacks the weights that a family trains.
     """
-    whole = fitted.model.candidate
-    if not whole.members:
-        return (_item(fitted, whole, fitted.folder / "model", task, splits, facts, clock=clock, place=place),)
-    found = [
-        _item(fitted, member, member_folder(fitted.folder / "model", number), task, splits, facts,
-              clock=clock, place=place)
-        for number, member in enumerate(whole.members)
+    whole, model = fitted.model.candidate, fitted.folder / "model"
+    folders = {member: member_folder(model, number) for number, member in enumerate(whole.members)} or {whole: model}
+    paces = {}
+    for candidate, folder in folders.items():
+        family = registry.family(candidate.family)
+        _lay(fitted, candidate, folder, place)
+        paces[candidate] = family.pace(candidate, task, splits.fold, facts)
+    at_once = [
+        PlanItem(candidate, facts.n_train, (1,), pace.seconds(facts.n_train + facts.n_validation))
+        for candidate, pace in paces.items() if not registry.family(candidate.family).trained_in_steps
     ]  # fmt: skip
-    return (*found, PlanItem(whole, len(splits.train), (1,), combining.ROOM_S))
+    anew = [PlanItem(whole, facts.n_train, (1,), combining.ROOM_S)] if whole.members else []
+    answers_s = sum(pace.answer_s for pace in paces.values()) * (facts.n_test + facts.n_calibration)
+    with clock.holding(answers_s + sum(item.seconds for item in (*at_once, *anew))):
+        in_steps = [
+            planning.lone(candidate, pace, splits.fold, clock)
+            for candidate, pace in paces.items() if registry.family(candidate.family).trained_in_steps
+        ]  # fmt: skip
+    return (*at_once, *in_steps, *anew)
 
 
-def _item(
-    fitted: Bundle, candidate: Candidate, model: Path, task: Task, splits: Splits, facts: Profile, *, clock: Clock,
-    place: Path,
-) -> PlanItem:  # fmt: skip
-    """One item: the fitted model is laid into the candidate's state folder."""
-    family, weights = registry.family(candidate.family), fitted.folder / "transformers"
-    if family.trained_in_steps and not weights.is_dir():
+def _lay(fitted: Bundle, candidate: Candidate, model: Path, place: Path) -> None:
+    """Lay a fitted model into the candidate's state folder, to go on from."""
+    start, weights = place / candidate.key / "start", fitted.folder / "transformers"
+    shutil.copytree(model, start)
+    if not registry.family(candidate.family).trained_in_steps:
+        return
+    if not weights.is_dir():
         raise UsageError(
             "a bundle with the weights for further training", found=f"none in {fitted.folder}",
             do="fit it again without --no-weights",
         )  # fmt: skip
-    start = place / candidate.key / "start"
-    shutil.copytree(model, start)
-    if family.trained_in_steps:
-        shutil.copytree(weights, start / "transformers")
-    pace = family.pace(candidate, task, splits.fold, facts)
-    if not family.trained_in_steps:
-        return PlanItem(candidate, len(splits.train), (1,), pace.fixed_s)
-    return planning.lone(candidate, pace, splits.fold, clock)
+    shutil.copytree(weights, start / "transformers")
 
 
 def _plain_task(task: Task) -> Task:

@@ -7,12 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from cutler import api, bundle, registry, testing
+from cutler import api, bundle, registry, search, testing
 from cutler.combine.ensemble import EnsembleOfFamilies
 from cutler.models.base import Decision
 from cutler.models.constant import Constant
 from cutler.models.ensemble import Ensemble
-from cutler.types import Candidate, Constraints, Plan, PlanItem
+from cutler.search import combining, planning
+from cutler.search.clock import Clock
+from cutler.types import Candidate, Constraints, Fold, Plan, PlanItem
 
 LABELS = ("a", "b")
 TASK = registry.task("text_classification")()
@@ -92,6 +94,16 @@ def test_what_adds_nothing_is_not_proposed_and_a_family_joins_once():
     assert [{member.family for member in each.members} for each in found] == [{"x", "z"}]
 
 
+def test_rows_whose_label_no_member_knows_do_not_move_the_weights():
+    given = rows(200)
+    scores = [noisy(given, noise=2.0, seed=seed) for seed in (1, 2)]
+    odd = [{"text": "?", "label": "unseen"}] * 50
+    more = [np.concatenate([each, np.full((50, 2), 3.0, np.float32)]) for each in scores]
+    plain, _ = combined(given, scores)
+    mixed, _ = combined([*given, *odd], more)
+    np.testing.assert_allclose(mixed.weights, plain.weights, rtol=0.05)
+
+
 @pytest.mark.parametrize("scored", [{}, {Candidate("x"): np.zeros((10, 2), np.float32)}])
 def test_few_rows_or_no_models_give_no_ensemble(scored):
     assert EnsembleOfFamilies().propose(TASK, rows(10), LABELS, scored) == []
@@ -110,6 +122,77 @@ def test_an_ensemble_reads_a_text_whole_where_all_its_members_do():
 def written(file, *items):
     file.write_text(json.dumps(Plan(0, 1, 60.0, items).as_json()))
     return file
+
+
+class Given(planning.Planner):
+    """Plans these items, then lets every way of combining propose."""
+
+    combinable = True
+    given: tuple[PlanItem, ...] = ()
+
+    def stages(self, *, dry=False):
+        self.planned += self.given
+        yield list(self.given)
+
+
+def searched(folder, *, plan=None, progress=lambda *_: None):
+    """A search on rows of which a fifth bear a wrong label, so that no model is perfect."""
+    part = testing.fold(TASK.name, 300)
+    wrong = {"billing": "login", "login": "delivery", "delivery": "billing"}
+    fold = Fold(part.train, [{**row, "label": wrong[row["label"]]} if n % 5 == 0 else row
+                             for n, row in enumerate(part.validation)])  # fmt: skip
+    clock, limits = Clock(60, 1.0), Constraints(60)
+    work = plan or Given(TASK, fold, testing.facts(TASK, fold), limits, families=(), checkpoints=(), seed=5, threads=1,
+                         clock=clock)  # fmt: skip
+    return search.run(TASK, fold, testing.facts(TASK, fold), limits, work=work, folder=folder, clock=clock,
+                      progress=progress)  # fmt: skip
+
+
+@pytest.fixture
+def proposing(monkeypatch):
+    """Two linear models, and an ensemble proposed of whatever was fitted."""
+    items = [PlanItem(Candidate("linear", params={"ngrams": each}), 200, (1,), 1.0) for each in ("word", "word+char")]
+    monkeypatch.setattr(Given, "given", tuple(items))
+    monkeypatch.setattr(combining, "_proposed", lambda able, bench: [
+        PlanItem(Candidate("ensemble", members=tuple(able)), 200, (1,), 1.0)])  # fmt: skip
+
+
+def test_a_search_ends_in_an_ensemble_and_its_plan_repeats_it_to_equal_scores(proposing, tmp_path):
+    first = searched(tmp_path / "a")
+    assert [trial.candidate.family for trial in first.trials] == ["linear", "linear", "ensemble"]
+    assert first.trials[-1].status == "complete"
+    assert first.trials[-1].cost.train_s > sum(trial.cost.train_s for trial in first.trials[:2]) - 1e-6
+    assert first.seconds["ensemble"] > 0
+    again = searched(tmp_path / "b", plan=Plan.from_json(first.plan.as_json()))
+    assert again.plan.items == first.plan.items
+    np.testing.assert_array_equal(*(search.trials.scores_of(found.trials[-1]) for found in (first, again)))
+
+
+def test_ctrl_c_while_combining_keeps_the_single_models_and_says_what_was_interrupted(proposing, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(combining, "_built", interrupted)
+    found = searched(tmp_path)
+    assert found.interrupted
+    assert [trial.status for trial in found.trials] == ["complete", "complete", "stopped"]
+    assert "interrupted" in found.trials[-1].reason
+    assert found.plan.items[-1].until == ()
+
+
+def test_a_way_of_combining_that_dies_takes_no_single_model_with_it(tmp_path, monkeypatch, caplog):
+    def broken(*_):
+        raise ValueError("no such thing")
+
+    families = ("majority", "linear")
+    part = testing.fold(TASK.name, 90)
+    facts, clock, limits = testing.facts(TASK, part), Clock(60, 1.0), Constraints(60)
+    work = planning.Planner(TASK, part, facts, limits, families=families, checkpoints=(), seed=5, threads=1,
+                            clock=clock)  # fmt: skip
+    monkeypatch.setattr(EnsembleOfFamilies, "propose", broken)
+    found = search.run(TASK, part, facts, limits, work=work, folder=tmp_path, clock=clock, progress=lambda *_: None)
+    assert [trial.status for trial in found.trials] == ["complete"] * 3
+    assert "no such thing" in caplog.text
 
 
 @pytest.fixture(scope="module")

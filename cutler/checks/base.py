@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from cutler.types import Checkpoint, Evidence, Record, Trial
+from cutler.types import Evidence, Record, Trial
 
 Severity = Literal["info", "warning", "serious"]
 SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "info")
@@ -51,12 +51,6 @@ def check(code: str, title: str, *, severity: Severity, remedy: str) -> Callable
         return look
 
     return register
-
-
-def pick_checkpoint(record: Record) -> Checkpoint | None:
-    """The checkpoint that the picked model starts from, where the record describes it."""
-    names = record.pick.trial.candidate.checkpoints
-    return next((each for each in record.checkpoints if each.name in names or each.path in names), None)
 
 
 def complete(record: Record) -> list[Trial]:

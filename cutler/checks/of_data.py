@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cutler.checks.base import NotApplicable, Seen, check, listed, percent, pick_checkpoint, times
+from cutler.checks.base import NotApplicable, Seen, check, listed, percent, times
 from cutler.types import Evidence, Record
 
 FEW = 10
@@ -136,14 +136,16 @@ def carved(record: Record, evidence: Evidence) -> Seen:
 )  # fmt: skip
 def language(record: Record, evidence: Evidence) -> Seen:
     """Fires when the texts' language is none of those that the picked model's checkpoint was trained on."""
-    checkpoint, code = pick_checkpoint(record), record.profile.language
-    if checkpoint is None:
+    code = record.profile.language
+    if not record.picked_checkpoints:
         return NotApplicable("the pick starts from no checkpoint")
-    if not code or not any(checkpoint.languages):
+    told = [checkpoint for checkpoint in record.picked_checkpoints if any(checkpoint.languages)]
+    if not code or not told:
         return NotApplicable("the language of the texts or of the checkpoint is not known")
-    if code in checkpoint.languages:
+    strange = next((checkpoint for checkpoint in told if code not in checkpoint.languages), None)
+    if strange is None:
         return None
-    return f"The texts are in {code!r}; {checkpoint.name} was trained on {listed(list(checkpoint.languages))}."
+    return f"The texts are in {code!r}; {strange.name} was trained on {listed(list(strange.languages))}."
 
 
 @check(
@@ -152,14 +154,15 @@ def language(record: Record, evidence: Evidence) -> Seen:
 )  # fmt: skip
 def script(record: Record, evidence: Evidence) -> Seen:
     """Fires when a tenth of the letters are of scripts that the vocabulary of the pick's checkpoint hardly holds."""
-    checkpoint = pick_checkpoint(record)
-    if checkpoint is None or not checkpoint.scripts:
+    told = [checkpoint for checkpoint in record.picked_checkpoints if checkpoint.scripts]
+    if not told:
         return NotApplicable("the pick starts from no checkpoint, or from one whose scripts are not known")
-    foreign = {name: share for name, share in record.profile.scripts.items() if name not in checkpoint.scripts}
-    if sum(foreign.values()) < FOREIGN:
-        return None
-    names = listed(sorted(foreign, key=lambda name: -foreign[name]))
-    return f"{percent(sum(foreign.values()))} of the letters are {names}, which {checkpoint.name} hardly knows."
+    for checkpoint in told:
+        foreign = {name: share for name, share in record.profile.scripts.items() if name not in checkpoint.scripts}
+        if sum(foreign.values()) >= FOREIGN:
+            names = listed(sorted(foreign, key=lambda name: -foreign[name]))
+            return f"{percent(sum(foreign.values()))} of the letters are {names}, which {checkpoint.name} hardly knows."
+    return None
 
 
 def _leaked(record: Record) -> dict[str, float]:

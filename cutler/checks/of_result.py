@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cutler import metrics
-from cutler.checks.base import NotApplicable, Seen, check, listed, percent, pick_checkpoint, times
+from cutler.checks.base import NotApplicable, Seen, check, listed, percent, times
 from cutler.checks.of_search import standard_error
 from cutler.types import Evidence, Record
 
@@ -63,8 +63,8 @@ def cut_short(record: Record, evidence: Evidence) -> Seen:
     """Fires when the pick does not read more than 1 in 200 test texts to their end."""
     if evidence.truncated <= CUT_SHORT:
         return None
-    checkpoint = pick_checkpoint(record)
-    most = f" (it reads {checkpoint.max_tokens:,} tokens at most)" if checkpoint else ""
+    reads = min((checkpoint.max_tokens for checkpoint in record.picked_checkpoints), default=0)
+    most = f" (it reads {reads:,} tokens at most)" if reads else ""
     return f"{percent(evidence.truncated)} of the test texts are longer than the pick reads{most}."
 
 
@@ -74,12 +74,11 @@ def cut_short(record: Record, evidence: Evidence) -> Seen:
 )  # fmt: skip
 def licence(record: Record, evidence: Evidence) -> Seen:
     """Fires when the pick starts from a checkpoint whose licence is known and leaves you free to use it."""
-    checkpoint = pick_checkpoint(record)
-    if checkpoint is None:
+    if not record.picked_checkpoints:
         return NotApplicable("the pick starts from no checkpoint")
-    if _restricted(checkpoint.licence):
-        return None
-    return f"The pick starts from {checkpoint.name}, which is under {checkpoint.licence}."
+    free = [each for each in record.picked_checkpoints if not _restricted(each.licence)]
+    under = [f"{each.name}, which is under {each.licence}" for each in free]
+    return f"The pick starts from {'; and from '.join(under)}." if under else None
 
 
 @check(
@@ -88,12 +87,11 @@ def licence(record: Record, evidence: Evidence) -> Seen:
 )  # fmt: skip
 def restricted_licence(record: Record, evidence: Evidence) -> Seen:
     """Fires when the licence of the pick's checkpoint is not known, or excludes commercial use."""
-    checkpoint = pick_checkpoint(record)
-    if checkpoint is None:
+    if not record.picked_checkpoints:
         return NotApplicable("the pick starts from no checkpoint")
-    if not _restricted(checkpoint.licence):
-        return None
-    return f"The licence of {checkpoint.name} is {checkpoint.licence or 'not known'}."
+    bound = [each for each in record.picked_checkpoints if _restricted(each.licence)]
+    told = [f"The licence of {each.name} is {each.licence or 'not known'}." for each in bound]
+    return " ".join(told) or None
 
 
 @check(

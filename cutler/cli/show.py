@@ -147,11 +147,14 @@ def preview(found: Mapping[str, Any]) -> None:
     console.print(f"[bold]{found['task']}[/] ({escape(columns)}), judged by {words.metric_name(found['metric'])}")
     console.print(_facts_line(facts))
     table = Table("would be tried", "training rows", "steps", "foreseen")
-    for item in plan["items"]:
+    for item in (item for item in plan["items"] if item["until"]):
         row = f"{item['rows']:,}", f"{item['until'][-1]:,}", words.duration(_or_nan(item["seconds"]))
         table.add_row(escape(item["name"]), *row)
     console.print(table)
-    for name, why in [*plan["dropped"], *((Candidate.from_json(each).name, why) for each, why in plan["infeasible"])]:
+    late = [(item["name"], "there was no time for it when this plan was carried out") for item in plan["items"]
+            if not item["until"]]  # fmt: skip
+    broken = [(Candidate.from_json(each).name, why) for each, why in plan["infeasible"]]
+    for name, why in [*late, *plan["dropped"], *broken]:
         console.print(f"[yellow]left out[/] {escape(name)}: {escape(why)}", soft_wrap=True)
 
 

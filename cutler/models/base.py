@@ -92,6 +92,11 @@ class Fitted(Model):
     def labels(self) -> tuple[str, ...]:
         return self.decision.labels
 
+    @property
+    def members(self) -> Sequence[Fitted]:
+        """The models that this one combines."""
+        return ()
+
     def predict(self, rows: Sequence[Row | str]) -> list[Answer]:
         if not rows:
             return []

@@ -24,8 +24,12 @@ class Ensemble(Fitted):
         self, candidate: Candidate, decision: Decision, *, members: Sequence[Fitted], weights: np.ndarray
     ) -> None:
         super().__init__(candidate, decision)
-        self.members = list(members)
+        self._members = tuple(members)
         self.weights = weights.astype(np.float32)  # (members,)
+
+    @property
+    def members(self) -> tuple[Fitted, ...]:
+        return self._members
 
     def scores(self, rows: Sequence[Row]) -> np.ndarray:
         return blended([member.scores(rows) for member in self.members], self.weights)

@@ -131,7 +131,8 @@ def losses(scores: np.ndarray, coded: np.ndarray, head: Head) -> tuple[np.ndarra
         return residual[:, 0] ** 2 / 2, residual
     if head == "class":
         log_likely = log_softmax(scores, axis=1)
-        return -(coded * log_likely).sum(axis=1), np.exp(log_likely) - coded
+        known = coded.sum(axis=1, keepdims=True)  # 0 for a row whose label is none of these: it says nothing
+        return -(coded * log_likely).sum(axis=1), known * np.exp(log_likely) - coded
     return (np.logaddexp(0, scores) - coded * scores).sum(axis=1), expit(scores) - coded
 
 

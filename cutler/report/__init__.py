@@ -55,7 +55,7 @@ def _shown(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> d
         "limits": view.limits(record),
         "stages": _parts(record.seconds),
         "classes": _parts(dict(sorted(record.profile.classes.items(), key=lambda item: -item[1]))),
-        "checkpoint": next((c for c in record.checkpoints if c.name in record.pick.trial.candidate.checkpoints), None),
+        "licences": sorted({each.licence.lower() for each in record.picked_checkpoints if each.licence}),
         "headline": sentences.headline(record, evidence),
         "lead": sentences.lead(record, evidence),
         "limits_words": sentences.limits(record),

@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 FLOORS = ("majority", "linear")
 """Families that always run: what every other must beat."""
-COMBINING_SHARE = 0.05
-"""The most of the budget that is kept for combinations while the single models are fitted."""
 Progress = Callable[[str, float], None]
 
 
@@ -51,7 +49,7 @@ def run(
     done: list[PlanItem] = []
     interrupted = False
     try:
-        with clock.holding(min(combining.ROOM_S, COMBINING_SHARE * clock.budget_s)):
+        with clock.holding(combining.room_s(work, clock.budget_s)):
             for items in stages_of(work) if isinstance(work, Plan) else work.stages():
                 once = [item for item in items if not bench.in_steps(item) and not item.candidate.members]
                 for trial, item in _one_by_one(once, bench, fixed=fixed, progress=progress):
@@ -61,9 +59,9 @@ def run(
                 climbed, carried = ladder.climb(steps, bench, fixed=fixed, progress=progress)
                 trials += climbed
                 done += carried
-        combined, carried = combining.combine(trials, bench, planned=combinations_of(work), progress=progress)
-        trials += combined
-        done += carried
+        for trial, item in combining.combine(trials, bench, planned=combinations_of(work), progress=progress):
+            trials.append(trial)
+            done.append(item)
     except KeyboardInterrupt:
         if not any(trial.status == "complete" for trial in trials):
             raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,74 +13,98 @@ import numpy as np
 from cutler import measure, registry
 from cutler.models.base import decision_in
 from cutler.models.ensemble import member_folder
+from cutler.search.planning import NO_MEMBERS, Planner, at_best
 from cutler.search.trials import Bench, load, scores_of
-from cutler.types import Candidate, Cost, PlanItem, Trial
+from cutler.types import Candidate, Cost, Plan, PlanItem, Trial
 
-ROOM_S = 12.0
-"""Seconds kept for combinations, where the budget is long enough to spare them."""
-LEFT_OUT = ("majority",)
-"""Families that no combination gains from."""
+log = logging.getLogger(__name__)
+
+ROOM_S, SHARE = 12.0, 0.05
+"""Seconds kept for combinations while single models are fitted, and the most of the budget that these may be."""
+PROPOSING_S = 2.0
+BUILDING_S = 3.0
+
+
+def room_s(work: Planner | Plan, budget_s: float) -> float:
+    """Seconds to keep for combinations; none where nothing can be combined, or where a plan is carried out as it is."""
+    combinable = isinstance(work, Planner) and work.combinable
+    return min(ROOM_S, SHARE * budget_s) if combinable else 0.0
 
 
 def combine(
     trials: Sequence[Trial], bench: Bench, *, planned: Sequence[PlanItem] | None, progress: Callable[[str, float], None]
-) -> tuple[list[Trial], list[PlanItem]]:
-    """The trials of combinations of the complete ones, and the items they were carried out by.
+) -> Iterator[tuple[Trial, PlanItem]]:
+    """The trials of combinations of the complete ones, each with the item it was carried out by.
 
     `planned` are the combinations of a plan that is carried out as it is; None lets every way of combining propose.
     """
     able = {trial.candidate: trial for trial in trials if trial.status == "complete"}
-    found, done = list[Trial](), list[PlanItem]()
     for item in _proposed(able, bench) if planned is None else planned:
         progress(f"combining {item.candidate.name}", bench.clock.share)
-        trial, carried_out = _tried(item, able, bench, fixed=planned is not None)
-        found.append(trial)
-        done.append(carried_out)
-    return found, done
+        try:
+            found = _tried(item, able, bench, fixed=planned is not None)
+        except KeyboardInterrupt:
+            yield bench.stopped(item, "interrupted before it was complete"), replace(item, until=())
+            raise
+        except Exception as error:  # whatever a combination dies of, its members are still there
+            found = bench.failed(item, error), item
+        yield found
 
 
-def _proposed(able: Mapping[Candidate, Trial], bench: Bench) -> Iterator[PlanItem]:
-    used = [trial for trial in able.values() if trial.candidate.family not in LEFT_OUT]
-    labels = max(map(labels_of, used), key=len, default=())
-    scored = {trial.candidate: scores_of(trial) for trial in used if labels_of(trial) == labels}
-    for name in registry.names("combine"):
-        combiner = registry.combiner(name)
-        if bench.task.head in combiner.heads:
-            for candidate in combiner.propose(bench.task, bench.fold.validation, labels, scored):
-                yield PlanItem(candidate, len(bench.fold.train), (1,), seconds_of(able[m] for m in candidate.members))
+def _proposed(able: Mapping[Candidate, Trial], bench: Bench) -> list[PlanItem]:
+    """What each way of combining proposes of the best of every family, of those that know all labels."""
+    used = [trial for trial in able.values() if trial.candidate.family not in NO_MEMBERS]
+    if len(used) < 2 or not bench.clock.allows(PROPOSING_S):
+        return []
+    labels = max(map(labels_of, used), key=len)
+    best: dict[str, Trial] = {}
+    for trial in sorted((trial for trial in used if labels_of(trial) == labels), key=lambda trial: trial.score):
+        best[trial.candidate.family] = trial
+    scored = {trial.candidate: scores_of(trial) for trial in best.values()}
+    return [PlanItem(candidate, len(bench.fold.train), (1,), seconds_of([able[m] for m in candidate.members]))
+            for name in registry.names("combine") for candidate in _of(name, labels, scored, bench)]  # fmt: skip
+
+
+def _of(
+    name: str, labels: Sequence[str], scored: Mapping[Candidate, np.ndarray], bench: Bench
+) -> list[Candidate]:
+    combiner = registry.combiner(name)
+    if bench.task.head not in combiner.heads:
+        return []
+    try:
+        with bench.timed(name):
+            return combiner.propose(bench.task, bench.fold.validation, labels, scored)
+    except Exception as error:  # the single models are there without it
+        log.warning("%s proposed nothing: %s: %s", name, type(error).__name__, error)
+        return []
 
 
 def labels_of(trial: Trial) -> tuple[str, ...]:
     return decision_in(Path(trial.folder) / "model").labels
 
 
-def seconds_of(members: Iterable[Trial]) -> float:
+def seconds_of(members: Sequence[Trial]) -> float:
     """What building and measuring a combination takes: some single texts and a sample at once, by every member."""
     each = [measure.SAMPLE * (trial.cost.latency_ms / 1e3 + 1 / trial.cost.throughput) for trial in members]
-    return 3.0 + min(sum(each), 10.0)
+    return BUILDING_S + min(sum(each), 10.0)
 
 
-def _tried(
-    item: PlanItem, able: Mapping[Candidate, Trial], bench: Bench, *, fixed: bool
-) -> tuple[Trial, PlanItem]:
-    members = [able[member] for member in item.candidate.members if member in able]
+def _tried(item: PlanItem, able: Mapping[Candidate, Trial], bench: Bench, *, fixed: bool) -> tuple[Trial, PlanItem]:
     if not item.until:
         return bench.left_out(item), item
+    members = [able[member] for member in item.candidate.members if member in able]
     if len(members) < len(item.candidate.members) or len({labels_of(member) for member in members}) > 1:
-        why = "not started: not all of its members were fitted, or they know different labels"
-        return bench.stopped(item, why), replace(item, until=())
-    estimate = replace(summed([member.cost for member in members]), train_s=item.seconds)
-    broken = bench.constraints.broken_by(estimate)
+        why = "not started: its members are not all complete, within the limits, and of the same labels"
+        return bench.stopped(item, why), item
+    estimate = summed([member.cost for member in members], base_mb=min(trial.cost.memory_mb for trial in able.values()))
+    broken = bench.constraints.broken_by(replace(at_best(estimate), size_mb=estimate.size_mb))
     if broken:
         why = "foreseen: " + "; ".join(broken)
-        return Trial(item.candidate, "infeasible", reason=why, estimate=estimate), replace(item, until=())
+        return Trial(item.candidate, "infeasible", reason=why, estimate=estimate), item
     if not fixed and not bench.clock.allows(item.seconds):
         return replace(bench.out_of_time(item), estimate=estimate), replace(item, until=())
-    try:
-        with bench.timed(item):
-            return replace(_built(item, members, bench), estimate=estimate), item
-    except Exception as error:  # whatever a combination dies of, its members are still there, and the record says why
-        return bench.failed(item, error), item
+    with bench.timed(item.candidate.family):
+        return replace(_built(item, members, bench), estimate=estimate), item
 
 
 def _built(item: PlanItem, members: Sequence[Trial], bench: Bench) -> Trial:
@@ -87,6 +112,7 @@ def _built(item: PlanItem, members: Sequence[Trial], bench: Bench) -> Trial:
     fitted, scores = [load(member) for member in members], [scores_of(member) for member in members]
     with bench.counted(item.candidate):
         model, judged = combiner.combine(item.candidate, bench.task, bench.fold.validation, fitted, scores)
+    bench.spent[item.candidate] += sum(member.cost.train_s for member in members)
     trial = bench.finish(item, model, step=1, scores=judged)
     for number, member in enumerate(members):
         weights = Path(member.folder) / "model" / "transformers"
@@ -96,11 +122,10 @@ def _built(item: PlanItem, members: Sequence[Trial], bench: Bench) -> Trial:
     return trial
 
 
-def summed(costs: Sequence[Cost]) -> Cost:
-    """The cost of models that run one after the other in one process."""
-    base = min(cost.memory_mb for cost in costs)
+def summed(costs: Sequence[Cost], *, base_mb: float) -> Cost:
+    """The cost of models that run one after the other in one process, which alone takes `base_mb` of memory."""
     return Cost(
         size_mb=sum(cost.size_mb for cost in costs), latency_ms=sum(cost.latency_ms for cost in costs),
-        memory_mb=base + sum(cost.memory_mb - base for cost in costs),
-        throughput=1 / float(np.sum([1 / cost.throughput for cost in costs])),
+        memory_mb=base_mb + sum(cost.memory_mb - base_mb for cost in costs),
+        throughput=1 / sum(1 / cost.throughput for cost in costs), train_s=sum(cost.train_s for cost in costs),
     )  # fmt: skip

@@ -58,14 +58,16 @@ def climb(
 def _losers(alive: Sequence[Climber], items: Sequence[PlanItem], rung: int) -> list[Climber]:
     """Those that end on a rung, best first: all but the survivors, all but one on the last.
 
-    Items of a plan that was carried out before differ in their number of rungs: each ends where it ended then.
+    Items of a plan that was carried out before differ in their number of rungs: each ends where it ended then, and the
+    winner, which was written down last, stays.
     """
     ends = {len(item.until) for item in items if item.until}
-    if rung + 1 == max(ends):
-        return list(alive[1:])
+    last = rung + 1 == max(ends)
     if len(ends) > 1:
-        return [climber for climber in alive if len(climber.item.until) == rung + 1]
-    return list(alive[survivors(len(items), rung) :])
+        winner = items[-1].candidate
+        rivals = [climber for climber in alive if climber.item.candidate != winner]
+        return [climber for climber in rivals if last or len(climber.item.until) == rung + 1]
+    return list(alive[1 if last else survivors(len(items), rung) :])
 
 
 def _beaten(loser: Climber, alive: Sequence[Climber], bench: Bench) -> Trial:
@@ -89,7 +91,7 @@ def _rise(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Trial | 
     climber.item = replace(climber.item, until=(*planned[:rung], until, *planned[rung + 1 :]))
     watch = Watch(bench, cut=(climber.item.cut if rung + 1 == len(planned) else 0) if fixed else None)
     try:
-        with bench.timed(climber.item):
+        with bench.timed(climber.item.candidate.family):
             climber.model = bench.fit(climber.item, until, watch)
     except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
         return bench.failed(climber.item, error)
@@ -114,7 +116,7 @@ def _affordable(climber: Climber, rung: int, bench: Bench) -> int:
 def _finished(climber: Climber, bench: Bench) -> Trial:
     assert climber.model is not None
     try:
-        with bench.timed(climber.item):
+        with bench.timed(climber.item.candidate.family):
             return bench.finish(climber.item, climber.model, step=climber.step)
     except Exception as error:  # as above
         return bench.failed(climber.item, error)
@@ -143,6 +145,6 @@ class Watch:
         self.best, self.step = max(self.best, score), step
         self.times.append((self.clock.spent_s, step))
         late = self.clock.left_s < -0.04 * self.clock.budget_s
-        if step == self.cut if self.fixed else late:
+        if 0 < self.cut <= step if self.fixed else late:
             self.cut = step
             raise Stopped("the budget is spent")

@@ -7,6 +7,7 @@ fine-tuning, as a ladder of rungs in which every candidate gets the same time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from cutler import registry
 from cutler.search.clock import Clock
@@ -31,6 +32,8 @@ DECAY = 0.4
 RUNGS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (0.25, 1.0)}
 MANY_RUNGS = (0.12, 0.35, 1.0)
 SLACK = 0.95
+NO_MEMBERS = ("majority",)
+"""Families that no combination gains from."""
 
 
 class Planner:
@@ -56,7 +59,7 @@ class Planner:
 
     def _sift(self, family: Family, candidates: Sequence[Candidate], constraints: Constraints) -> None:
         for candidate in candidates:
-            broken = constraints.broken_by(_at_best(family.estimate(candidate, self.profile)))
+            broken = constraints.broken_by(at_best(family.estimate(candidate, self.profile)))
             if broken:
                 self.infeasible.append((candidate, "foreseen: " + "; ".join(broken)))
             else:
@@ -70,13 +73,23 @@ class Planner:
     def stages(self, *, dry: bool = False) -> Iterator[list[PlanItem]]:
         """Floors, then features of checkpoints, then the ladder; `dry` where nothing is run between them."""
         for stage in (self._floors, self._one_shots, self._ladder):
-            spent = sum(item.seconds for item in self.planned) if dry else 0.0
-            items = stage(self.clock.left_s * SLACK - spent)
+            with self.clock.holding(sum(item.seconds for item in self.planned) if dry else 0.0):
+                items = stage()
             self.planned += items
             yield items
 
-    def _floors(self, left_s: float) -> list[PlanItem]:
-        items = []
+    @property
+    def combinable(self) -> bool:
+        """Whether models of two families or more may come out, which an ensemble could be made of."""
+        return len({family.name for family, _ in self.feasible} - set(NO_MEMBERS)) > 1
+
+    @property
+    def left_s(self) -> float:
+        """What may be planned with, which is somewhat less than what is left."""
+        return self.clock.left_s * SLACK
+
+    def _floors(self) -> list[PlanItem]:
+        items, left_s = [], self.left_s
         for family, candidate in self.feasible:
             if not candidate.checkpoint:
                 n_rows = len(self.fold.train)
@@ -87,8 +100,8 @@ class Planner:
                 left_s -= items[-1].seconds
         return items
 
-    def _one_shots(self, left_s: float) -> list[PlanItem]:
-        heavy = [(f, c) for f, c in self.feasible if c.checkpoint]
+    def _one_shots(self) -> list[PlanItem]:
+        heavy, left_s = [(f, c) for f, c in self.feasible if c.checkpoint], self.left_s
         if heavy and left_s < TORCH_S and self.planned:
             left = f"{max(left_s, 0):.0f} s are left after the floors, and {TORCH_S:.0f} s are needed"
             self.dropped += [(candidate.name, left) for _, candidate in heavy]
@@ -96,22 +109,21 @@ class Planner:
             return []
         items: list[PlanItem] = []
         paid: set[str] = set()
-        for family, candidate in heavy:
-            if not family.trained_in_steps:
-                pace = self._pace(family, candidate)
-                item = _one_shot(candidate, pace, self.fold, left_s, paid)
-                if item is None:
-                    self.dropped.append((candidate.name, f"{left_s:.0f} s are left, and its features need more"))
-                    continue
-                paid.add(pace.shares)
-                items.append(item)
-                left_s -= item.seconds
+        paced = [(c, self._pace(f, c)) for f, c in _dearest_first(heavy) if not f.trained_in_steps]
+        left_s = self.left_s
+        for candidate, pace in paced:
+            item = _one_shot(candidate, pace, self.fold, left_s, paid)
+            if item is None:
+                self.dropped.append((candidate.name, f"{left_s:.0f} s are left, and its features need more"))
+                continue
+            paid.add(pace.shares)
+            items.append(item)
+            left_s -= item.seconds
         return items
 
-    def _ladder(self, left_s: float) -> list[PlanItem]:
-        began = self.clock.spent_s
+    def _ladder(self) -> list[PlanItem]:
         climbers = [(c, self._pace(f, c)) for f, c in self.feasible if c.checkpoint and f.trained_in_steps]
-        items, dropped = ladder_of(climbers, self.fold, left_s - (self.clock.spent_s - began))
+        items, dropped = ladder_of(climbers, self.fold, self.left_s)
         if climbers and not items and not self.planned:  # nothing else was asked for: a little is better than nothing
             return [lone(*climbers[0], self.fold, self.clock)]
         self.dropped += dropped
@@ -134,7 +146,14 @@ def _order(family: Family) -> tuple[bool, int]:
     return family.trained_in_steps, floors.index(family.name) if family.name in floors else len(floors)
 
 
-def _at_best(cost: Cost) -> Cost:
+def _dearest_first(proposed: Sequence[tuple[Family, Candidate]]) -> list[tuple[Family, Candidate]]:
+    """Within each family the last proposed first: it is worth most, and cheaper ones share what it has computed."""
+    groups = groupby(proposed, key=lambda item: item[0].name)
+    return [item for _, group in groups for item in reversed(list(group))]
+
+
+def at_best(cost: Cost) -> Cost:
+    """The cost if every estimate were as much too high as it may be."""
     return Cost(**{name: getattr(cost, name) / MARGIN for name in LIMITS})
 
 
@@ -157,21 +176,23 @@ def ladder_of(
     """Rungs for what trains in steps, and those left out: everyone gets epochs enough, or fewer are tried.
 
     The slowest, which has most to train, stays as long as it gets enough epochs alone, and the quickest make room
-    for it; otherwise it goes itself.
+    for it; otherwise it goes itself. Of equally slow ones the last counts as the slowest where it stays, and the first
+    where it goes: families propose what is worth most last.
     """
     alive, dropped = list(candidates), []
     enough = max(LEAST_STEPS, ENOUGH_EPOCHS * len(fold.train) // BATCH)
     while alive:
-        slowest = max(alive, key=lambda item: item[1].step_s)
-        steps, alone = (_work_s(left_s, running, fold) / slowest[1].step_s for running in (alive, [slowest]))
+        most_s = max(pace.step_s for _, pace in alive)
+        first, *_, slowest = [item for item in alive if item[1].step_s == most_s] * 2
+        steps, alone = (_work_s(left_s, running, fold) / most_s for running in (alive, [slowest]))
         if steps >= (enough if len(alive) > 1 else LEAST_STEPS):
             break
         left = f"{max(left_s, 0):.0f} s are left"
         if len(alive) > 1 and alone >= enough:
-            gone = min(alive, key=lambda item: item[1].step_s)
-            why = f"{left}, and {slowest[0].name} needs most of them for {enough} steps of {slowest[1].step_s:.2f} s"
+            gone = min((item for item in alive if item is not slowest), key=lambda item: item[1].step_s)
+            why = f"{left}, and {slowest[0].name} needs most of them for {enough} steps of {most_s:.2f} s"
         else:
-            gone, why = slowest, f"{left}, too few for {enough} steps of {slowest[1].step_s:.2f} s"
+            gone, why = first, f"{left}, too few for {enough} steps of {most_s:.2f} s"
         alive.remove(gone)
         dropped.append((gone[0].name, why))
     work_s = _work_s(left_s, alive, fold) if alive else 0.0

@@ -36,9 +36,9 @@ class Bench:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def timed(self, item: PlanItem) -> Iterator[None]:
-        """Counts what is done for a candidate, measuring included, to its family."""
-        began, family = time.monotonic(), item.candidate.family
+    def timed(self, family: str) -> Iterator[None]:
+        """Counts what is done for a candidate of a family, measuring included."""
+        began = time.monotonic()
         try:
             yield
         finally:
@@ -76,7 +76,7 @@ class Bench:
     def complete(self, item: PlanItem) -> Trial:
         """Fit, save, judge and measure; an error ends the trial, not the search, and is kept as its reason."""
         try:
-            with self.timed(item):
+            with self.timed(item.candidate.family):
                 return self.finish(item, self.fit(item, item.until[-1], _unwatched), step=item.until[-1])
         except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
             return self.failed(item, error)

@@ -34,6 +34,12 @@ class Record:
     machine: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
 
+    @property
+    def picked_checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints that the pick, or its members, start from."""
+        names = self.pick.trial.candidate.checkpoints
+        return [each for each in self.checkpoints if each.name in names or each.path in names]
+
 
 @dataclass(frozen=True)
 class Interval:
