@@ -152,7 +152,9 @@ class Chosen(Bundle):
     def fine_tune(self, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Chosen:
         """A new bundle, in which this model has gone on learning from `source`, with the kept rows beside it.
 
-        Rows are keyed by the columns of the training data, or by role. Labels that are new join the known ones.
+        Rows are keyed by the columns of the training data, or by role. Labels that are new join the known ones. Of an
+        ensemble every member goes on, they are weighed anew, and what is then good enough and cheapest is handed back:
+        that may be one of them alone.
         """
         return fine_tune(self, source, out=out, budget=budget)
 

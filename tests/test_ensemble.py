@@ -14,7 +14,7 @@ from cutler.models.constant import Constant
 from cutler.models.ensemble import Ensemble
 from cutler.search import combining, planning
 from cutler.search.clock import Clock
-from cutler.types import Candidate, Constraints, Fold, Plan, PlanItem
+from cutler.types import Candidate, Constraints, Cost, Fold, Plan, PlanItem, Trial
 
 LABELS = ("a", "b")
 TASK = registry.task("text_classification")()
@@ -178,6 +178,13 @@ def test_ctrl_c_while_combining_keeps_the_single_models_and_says_what_was_interr
     assert [trial.status for trial in found.trials] == ["complete", "complete", "stopped"]
     assert "interrupted" in found.trials[-1].reason
     assert found.plan.items[-1].until == ()
+
+
+def test_the_more_rows_are_to_be_answered_the_longer_a_combination_takes_but_for_the_slowest_member():
+    members = [Trial(Candidate(name), "complete", cost=Cost(latency_ms=1, throughput=rate))
+               for name, rate in (("quick", 100.0), ("slow", 10.0))]  # fmt: skip
+    few, many = (combining.seconds_of(members, rows) for rows in (0, 1000))
+    assert many - few == pytest.approx(1000 / 100)
 
 
 def test_a_way_of_combining_that_dies_takes_no_single_model_with_it(tmp_path, monkeypatch, caplog):

@@ -65,6 +65,17 @@ def test_what_needs_a_checkpoint_is_dropped_with_its_reason_where_time_is_short(
     assert all("s are left" in why for _, why in plan.dropped)
 
 
+def test_of_a_family_that_shares_its_work_the_dearest_is_planned_first(checkpoint):
+    plan = planned(planner(Constraints(120), checkpoints=[checkpoint], families=("frozen",)))
+    assert [item.candidate["depth"] for item in plan.items] == [2, 1]
+
+
+def test_of_equally_slow_candidates_the_one_proposed_last_stays():
+    enough = planning.ENOUGH_EPOCHS * 4000 // 32
+    items, _ = planning.ladder_of(climbers([0.2, 0.2]), BIG, 12 + enough * 0.21)
+    assert [item.candidate["n"] for item in items] == [1]
+
+
 def test_what_cannot_keep_a_limit_is_infeasible_with_both_numbers(checkpoint):
     plan = planned(planner(Constraints(60, size_mb=0.5), checkpoints=[checkpoint]))
     assert {candidate.family for candidate, _ in plan.infeasible} >= {"frozen", "encoder"}

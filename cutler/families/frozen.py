@@ -21,6 +21,8 @@ TRIED = 1
 """So many of the best (layer, pooling) by closed-form probe get a head fitted in full, beside the usual place."""
 
 
+PROBE_S, HEAD_S = 1.5e-10, 4e-8
+"""Seconds for a row and feature: of a probe for each feature more, of a head fitted in full for each score."""
 PACKED_S = 8.0
 """Seconds to export a transformer and to measure the artefact."""
 
@@ -48,7 +50,9 @@ class Frozen(Family):
         each = pace.token_s(checkpoint, pace.typical_lengths(profile, candidate["max_tokens"])) * tokens
         width = checkpoint.width * (3 if profile.paired else 1)
         scores = max(len(profile.classes), 1)
-        heads_s = len(fold.train) * width * (2e-9 * width * candidate["depth"] + 4e-8 * scores * TRIED)
+        probe_s, head_s = PROBE_S * width, HEAD_S * scores
+        places = candidate["depth"] * len(body.POOLINGS)
+        heads_s = len(fold.train) * width * (places * probe_s + (TRIED + 2) * head_s)
         return Pace(fixed_s=PACKED_S + heads_s, row_s=each, answer_s=each, shares=f"features {checkpoint.digest}")
 
     def fit(

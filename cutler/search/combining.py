@@ -61,8 +61,11 @@ def _proposed(able: Mapping[Candidate, Trial], bench: Bench) -> list[PlanItem]:
     for trial in sorted((trial for trial in used if labels_of(trial) == labels), key=lambda trial: trial.score):
         best[trial.candidate.family] = trial
     scored = {trial.candidate: scores_of(trial) for trial in best.values()}
-    return [PlanItem(candidate, len(bench.fold.train), (1,), seconds_of([able[m] for m in candidate.members]))
-            for name in registry.names("combine") for candidate in _of(name, labels, scored, bench)]  # fmt: skip
+    answered = bench.profile.n_test + bench.profile.n_calibration
+    return [
+        PlanItem(candidate, len(bench.fold.train), (1,), seconds_of([able[m] for m in candidate.members], answered))
+        for name in registry.names("combine") for candidate in _of(name, labels, scored, bench)
+    ]  # fmt: skip
 
 
 def _of(
@@ -83,10 +86,14 @@ def labels_of(trial: Trial) -> tuple[str, ...]:
     return decision_in(Path(trial.folder) / "model").labels
 
 
-def seconds_of(members: Sequence[Trial]) -> float:
-    """What building and measuring a combination takes: some single texts and a sample at once, by every member."""
-    each = [measure.SAMPLE * (trial.cost.latency_ms / 1e3 + 1 / trial.cost.throughput) for trial in members]
-    return BUILDING_S + min(sum(each), 10.0)
+def seconds_of(members: Sequence[Trial], n_answered: int) -> float:
+    """What a combination takes: it is measured on a sample, and more models answer test and calibration rows.
+
+    Time for the slowest model's answers is kept anyway.
+    """
+    measured = [measure.SAMPLE * (trial.cost.latency_ms / 1e3 + 1 / trial.cost.throughput) for trial in members]
+    row_s = [1 / trial.cost.throughput for trial in members]
+    return BUILDING_S + min(sum(measured), 10.0) + n_answered * (sum(row_s) - max(row_s))
 
 
 def _tried(item: PlanItem, able: Mapping[Candidate, Trial], bench: Bench, *, fixed: bool) -> tuple[Trial, PlanItem]:

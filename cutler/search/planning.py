@@ -48,7 +48,6 @@ class Planner:
     ) -> None:  # fmt: skip
         self.task, self.fold, self.profile, self.clock = task, fold, profile, clock
         self.seed, self.threads, self.budget_s = seed, threads, constraints.budget_s
-        self.answer_s: dict[str, float] = {}
         self.planned: list[PlanItem] = []
         self.dropped: list[tuple[str, str]] = []
         self.infeasible: list[tuple[Candidate, str]] = []
@@ -130,13 +129,9 @@ class Planner:
         return items
 
     def _pace(self, family: Family, candidate: Candidate) -> Pace:
-        """The candidate's pace; what answering test and calibration rows will take is kept back from the clock.
-
-        An ensemble may ship, in which one candidate of every family answers.
-        """
+        """The candidate's pace; what answering test and calibration rows will take is kept back from the clock."""
         pace = family.pace(candidate, self.task, self.fold, self.profile)
-        self.answer_s[family.name] = max(self.answer_s.get(family.name, 0.0), pace.answer_s)
-        answers_s = sum(self.answer_s.values()) * (self.profile.n_test + self.profile.n_calibration)
+        answers_s = pace.answer_s * (self.profile.n_test + self.profile.n_calibration)
         self.clock.reserve_s = max(self.clock.reserve_s, self.clock.least_s + answers_s)
         return pace
 

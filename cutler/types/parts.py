@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Monitor = Callable[[int, float], None]
 """Called with (step, validation score); may raise `Stopped`."""
+
+
 class Task(ABC):
     """What is asked of the data. One file a task; knows no model.
 

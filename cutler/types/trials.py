@@ -13,6 +13,8 @@ from cutler.types.limits import Cost
 from cutler.types.rows import NAN, Scalar, without_nan
 
 Status = Literal["complete", "stopped", "failed", "infeasible"]
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A recipe: which family, from which checkpoint, with which parameters. With data, seed and plan, reproducible.
