@@ -46,9 +46,10 @@ class Encoder(Family):
         return [
             Candidate(self.name, name, {
                 "trained_layers": layers, "learning_rate": rate_of(layers, found.layers), "joint": joint,
-                "max_tokens": pace.tokens_needed(found, profile),
+                "max_tokens": max_tokens,
             })
             for name, found in known if found.architecture == "encoder"
+            for max_tokens in pace.token_limits(found, profile)
             for joint in ((True, False) if profile.paired else (False,))
             for layers in sorted({max(1, found.layers // 2), found.layers})
         ]  # fmt: skip

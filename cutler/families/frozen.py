@@ -35,8 +35,9 @@ class Frozen(Family):
         known = [(name, catalog.find(name)) for name in checkpoints]
         encoders = [(name, found) for name, found in known if found.architecture == "encoder"]
         return [
-            Candidate(self.name, name, {"depth": depth, "max_tokens": pace.tokens_needed(found, profile)})
+            Candidate(self.name, name, {"depth": depth, "max_tokens": max_tokens})
             for name, found in encoders
+            for max_tokens in pace.token_limits(found, profile)
             for depth in sorted({max(1, found.layers // 2), found.layers})
         ]
 
@@ -53,7 +54,8 @@ class Frozen(Family):
         probe_s, head_s = PROBE_S * width, HEAD_S * scores
         places = candidate["depth"] * len(body.POOLINGS)
         heads_s = len(fold.train) * width * (places * probe_s + (TRIED + 2) * head_s)
-        return Pace(fixed_s=PACKED_S + heads_s, row_s=each, answer_s=each, shares=f"features {checkpoint.digest}")
+        return Pace(fixed_s=PACKED_S + heads_s, row_s=each, answer_s=each,
+                    shares=f"features {checkpoint.digest} {candidate['max_tokens']}")  # fmt: skip
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int

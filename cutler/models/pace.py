@@ -18,6 +18,8 @@ FLOP_PER_S = 5e10
 MEASURING_S = 1.0
 """A pace is measured until this many seconds are spent on it."""
 TOKENS_PER_WORD = 1.35
+BEGINNING = 256
+"""Tokens of a long text that are often enough; reading twice as many takes more than twice as long."""
 
 
 def vocabulary_size(checkpoint: Checkpoint) -> int:
@@ -33,6 +35,12 @@ def tokens_needed(checkpoint: Checkpoint, profile: Profile) -> int:
     """A limit that nearly every text fits in: 1.3 times the p95 in tokens, within 32 and what the checkpoint reads."""
     wanted = int(1.3 * TOKENS_PER_WORD * profile.words.p95) + 8
     return int(np.clip(-(-wanted // 16) * 16, 32, checkpoint.max_tokens))
+
+
+def token_limits(checkpoint: Checkpoint, profile: Profile) -> list[int]:
+    """Where texts may be cut: where nearly all fit, and before, where many are long and their beginnings may do."""
+    needed = tokens_needed(checkpoint, profile)
+    return [BEGINNING, needed] if needed > 1.2 * BEGINNING else [needed]
 
 
 def mean_tokens(profile: Profile, max_tokens: int) -> float:

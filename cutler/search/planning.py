@@ -107,17 +107,16 @@ class Planner:
             self.feasible = []
             return []
         items: list[PlanItem] = []
-        paid: set[str] = set()
         paced = [(c, self._pace(f, c)) for f, c in _dearest_first(heavy) if not f.trained_in_steps]
         left_s = self.left_s
-        for candidate, pace in paced:
-            item = _one_shot(candidate, pace, self.fold, left_s, paid)
-            if item is None:
-                self.dropped.append((candidate.name, f"{left_s:.0f} s are left, and its features need more"))
-                continue
-            paid.add(pace.shares)
-            items.append(item)
-            left_s -= item.seconds
+        for family in dict.fromkeys(candidate.family for candidate, _ in paced):
+            ours = [(candidate, pace) for candidate, pace in paced if candidate.family == family]
+            found = _shots(ours, self.fold, left_s, whole=True) or _shots(ours, self.fold, left_s, whole=False)
+            planned = {item.candidate for item in found}
+            self.dropped += [(candidate.name, f"{left_s:.0f} s are left, and its features need more")
+                             for candidate, _ in ours if candidate not in planned]  # fmt: skip
+            items += found
+            left_s -= sum(item.seconds for item in found)
         return items
 
     def _ladder(self) -> list[PlanItem]:
@@ -152,17 +151,29 @@ def at_best(cost: Cost) -> Cost:
     return Cost(**{name: getattr(cost, name) / MARGIN for name in LIMITS})
 
 
-def _one_shot(candidate: Candidate, pace: Pace, fold: Fold, left_s: float, paid: set[str]) -> PlanItem | None:
-    """As many rows as fit into this candidate's share of the time; None where too few do."""
+def _shots(
+    candidates: Sequence[tuple[Candidate, Pace]], fold: Fold, left_s: float, *, whole: bool
+) -> list[PlanItem]:  # fmt: skip
+    """The candidates of a family that get all training rows within their share of the time; or, not `whole`, enough.
+
+    What shares its work on rows with an earlier one takes the rows that this one paid for.
+    """
     n_train, n_validation = len(fold.train), len(fold.validation)
-    row_s = 0.0 if pace.shares in paid else pace.row_s
-    room = left_s * ONE_SHOT_SHARE - pace.fixed_s
-    rows = n_train
-    if row_s * (n_train + n_validation) > room:
-        rows = int(room / row_s) - n_validation if row_s else 0
-    if rows < min(n_train, max(LEAST_ROWS, min(n_train // 4, ENOUGH_ROWS))):
-        return None
-    return PlanItem(candidate, rows, (1,), pace.fixed_s + row_s * (rows + n_validation))
+    least = n_train if whole else min(n_train, max(LEAST_ROWS, min(n_train // 4, ENOUGH_ROWS)))
+    items: list[PlanItem] = []
+    paid: dict[str, int] = {}
+    for candidate, pace in candidates:
+        row_s = 0.0 if pace.shares in paid else pace.row_s
+        room = left_s * ONE_SHOT_SHARE - pace.fixed_s
+        rows = paid.get(pace.shares, n_train)
+        if row_s * (rows + n_validation) > room:
+            rows = int(room / row_s) - n_validation
+        if room > 0 and rows >= least:
+            items.append(PlanItem(candidate, rows, (1,), pace.fixed_s + row_s * (rows + n_validation)))
+            left_s -= items[-1].seconds
+            if pace.shares:
+                paid[pace.shares] = rows
+    return items
 
 
 def ladder_of(
