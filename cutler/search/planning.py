@@ -111,7 +111,8 @@ class Planner:
         left_s = self.left_s
         for family in dict.fromkeys(candidate.family for candidate, _ in paced):
             ours = [(candidate, pace) for candidate, pace in paced if candidate.family == family]
-            found = _shots(ours, self.fold, left_s, whole=True) or _shots(ours, self.fold, left_s, whole=False)
+            quickest = sorted(ours, key=lambda item: item[1].row_s)  # where not all rows fit, most rows go first
+            found = _shots(ours, self.fold, left_s, whole=True) or _shots(quickest, self.fold, left_s, whole=False)
             planned = {item.candidate for item in found}
             self.dropped += [(candidate.name, f"{left_s:.0f} s are left, and its features need more")
                              for candidate, _ in ours if candidate not in planned]  # fmt: skip
