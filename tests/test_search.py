@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,26 @@ def test_where_not_all_rows_fit_what_reads_most_of_them_goes_first():
     assert planning._shots(paced, BIG, 100.0, whole=True) == []
     less = planning._shots(paced[::-1], BIG, 100.0, whole=False)
     assert [(item.candidate["n"], item.rows) for item in less] == [(1, 1550)]
+
+
+def test_what_a_busy_machine_made_us_drop_is_planned_anew_by_speeds_measured_anew(checkpoint, monkeypatch):
+    busy = [True]
+    kind = type(registry.family("frozen"))
+    monkeypatch.setattr(kind, "pace", lambda *_: Pace(fixed_s=1e4 if busy else 1.0, answer_s=1.0 if busy else 0.0))
+    monkeypatch.setattr("cutler.models.pace.forget", busy.clear)
+    work = planner(Constraints(120), checkpoints=[checkpoint], families=("majority", "frozen"))
+    stages = list(work.stages())
+    assert [[each.candidate.family for each in items] for items in stages] == [
+        ["majority"], [], [], ["frozen", "frozen"], []]  # fmt: skip
+    assert [each.stage for each in work.plan().items] == [0, 3, 3]
+    assert work.plan().dropped == ()
+    assert work.clock.reserve_s == 3.0
+
+
+def test_a_plan_of_two_ladders_is_repeated_ladder_by_ladder(checkpoint, tmp_path):
+    rates = [replace(each, stage=n % 2) for n, each in enumerate(climbing(checkpoint, (4,), rates=(2e-3, 1e-3)))]
+    found = run(rates, tmp_path)
+    assert [trial.status for trial in found.trials] == ["complete", "complete"]
 
 
 def test_of_equally_slow_candidates_the_one_proposed_last_stays():

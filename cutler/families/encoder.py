@@ -7,14 +7,11 @@ Source of head first, layers after: Kumar et al. 2022 (LP-FT).
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from cutler import calibrate, catalog, train
 from cutler.families._targets import Targets
@@ -23,7 +20,7 @@ from cutler.models import pace
 from cutler.models import states as stored
 from cutler.models.base import Decision, decision_in, sides_of
 from cutler.models.network import Network, Transformer, grown
-from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Task
+from cutler.types import Candidate, Cost, Family, Fold, Monitor, Pace, Profile, Task
 
 HEAD_ROWS = 3000
 """Training rows that the first head is fitted on."""
@@ -66,7 +63,7 @@ class Encoder(Family):
         tokens = pace.mean_tokens(profile, candidate["max_tokens"])
         layer_s = pace.token_s(checkpoint, lengths) * tokens / checkpoint.layers
         lower = layer_s * (checkpoint.layers - candidate["trained_layers"])
-        step_s = _step_s(checkpoint, candidate["trained_layers"], lengths) * tokens * recipe_of(candidate).batch
+        step_s = pace.step_s(checkpoint, candidate["trained_layers"], lengths) * tokens * recipe_of(candidate).batch
         last_check = min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
         return Pace(fixed_s=PACKED_S + last_check, row_s=lower, step_s=(1 + CHECKING) * step_s,
                     answer_s=layer_s * checkpoint.layers)  # fmt: skip
@@ -162,27 +159,6 @@ class _Course:
             return self.decision
         scores = self.targets.natural(self.network.apply_to(self.checks, np.arange(len(self.fold.validation))))
         return calibrate.decide(self.task, self.decision, scores, self.fold.validation)
-
-
-@lru_cache(maxsize=64)
-def _step_s(checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...]) -> float:
-    """Seconds of a training step for one token, measured on a batch of texts of these lengths."""
-    body, width = bodies.load(checkpoint), checkpoint.width
-    depth = checkpoint.layers - trained_layers
-    network = Network(body, depth=depth, pooling="mean", n_sides=1, n_scores=2, dropout=0.1)
-    network.requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
-    flat = np.random.default_rng(0).normal(size=(sum(lengths), width)).astype(np.float16)
-    states = [stored.States(flat, np.concatenate([[0], np.cumsum(lengths)]))]
-    took: list[float] = []
-    while len(took) < 4 and sum(took) < pace.MEASURING_S:
-        began = time.perf_counter()
-        optimizer.zero_grad(set_to_none=True)
-        network(states, np.arange(len(lengths))).square().mean().backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        took.append(time.perf_counter() - began)
-    return float(np.median(took[1:] or took)) / sum(lengths)
 
 
 def rate_of(trained_layers: int, layers: int) -> float:

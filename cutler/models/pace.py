@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 
 from cutler.models import body as bodies
+from cutler.models import states as stored
+from cutler.models.network import Network
 from cutler.types import Checkpoint, Cost, Profile
 
 FLOP_PER_S = 5e10
@@ -79,7 +82,34 @@ def token_s(checkpoint: Checkpoint, lengths: tuple[int, ...]) -> float:
     return min(took) / sum(lengths)
 
 
+@lru_cache(maxsize=64)
+def step_s(checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...]) -> float:
+    """Seconds of a training step for one token, measured on a batch of texts of these lengths."""
+    body, width = bodies.load(checkpoint), checkpoint.width
+    depth = checkpoint.layers - trained_layers
+    network = Network(body, depth=depth, pooling="mean", n_sides=1, n_scores=2, dropout=0.1)
+    network.requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
+    flat = np.random.default_rng(0).normal(size=(sum(lengths), width)).astype(np.float16)
+    states = [stored.States(flat, np.concatenate([[0], np.cumsum(lengths)]))]
+    took: list[float] = []
+    while len(took) < 4 and sum(took) < MEASURING_S:
+        began = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        network(states, np.arange(len(lengths))).square().mean().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        took.append(time.perf_counter() - began)
+    return float(np.median(took[1:] or took)) / sum(lengths)
+
+
 def typical_lengths(profile: Profile, max_tokens: int) -> tuple[int, ...]:
     """A batch of texts of about the user's mean length, small enough to be run in a fraction of a second."""
     length = max(4, round(mean_tokens(profile, max_tokens)))
     return (length,) * int(np.clip(1024 // length, 2, 32))
+
+
+def forget() -> None:
+    """Measure anew when asked next: what else runs on a machine makes it slower than it will be."""
+    token_s.cache_clear()
+    step_s.cache_clear()

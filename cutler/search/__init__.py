@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from cutler import registry
@@ -75,8 +76,9 @@ def run(
 
 
 def stages_of(plan: Plan) -> Iterator[list[PlanItem]]:
-    """A plan's items in one stage: their order is that in which they were run."""
-    yield list(plan.items)
+    """A plan's items stage by stage: their order is that in which they were run."""
+    for _, items in groupby(plan.items, key=lambda item: item.stage):
+        yield list(items)
 
 
 def combinations_of(work: Planner | Plan) -> list[PlanItem] | None:

@@ -6,7 +6,8 @@ fine-tuning, as a ladder of rungs in which every candidate gets the same time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from cutler import registry
@@ -32,6 +33,8 @@ DECAY = 0.4
 RUNGS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (0.25, 1.0)}
 MANY_RUNGS = (0.12, 0.35, 1.0)
 SLACK = 0.95
+MUCH = 0.35
+"""Where more of the budget than this is left when all is done, what was dropped for lack of time is planned anew."""
 NO_MEMBERS = ("majority",)
 """Families that no combination gains from."""
 
@@ -51,6 +54,7 @@ class Planner:
         self.planned: list[PlanItem] = []
         self.dropped: list[tuple[str, str]] = []
         self.infeasible: list[tuple[Candidate, str]] = []
+        self.proposed: list[tuple[Family, Candidate]] = []
         self.feasible: list[tuple[Family, Candidate]] = []
         for family in sorted(map(registry.family, families), key=_order):
             if task.head in family.heads:
@@ -63,6 +67,7 @@ class Planner:
                 self.infeasible.append((candidate, "foreseen: " + "; ".join(broken)))
             else:
                 self.feasible.append((family, candidate))
+                self.proposed.append((family, candidate))
 
     def plan(self) -> Plan:
         """All that was planned so far."""
@@ -71,11 +76,33 @@ class Planner:
 
     def stages(self, *, dry: bool = False) -> Iterator[list[PlanItem]]:
         """Floors, then features of checkpoints, then the ladder; `dry` where nothing is run between them."""
-        for stage in (self._floors, self._one_shots, self._ladder):
+        yield from self._sized((self._floors, self._one_shots, self._ladder), dry=dry)
+        if not dry and self._much_is_left:
+            self._forget()
+            yield from self._sized((self._one_shots, self._ladder), first=3)
+
+    def _sized(
+        self, stages: Sequence[Callable[[], list[PlanItem]]], *, first: int = 0, dry: bool = False
+    ) -> Iterator[list[PlanItem]]:
+        for number, stage in enumerate(stages, start=first):
             with self.clock.holding(sum(item.seconds for item in self.planned) if dry else 0.0):
-                items = stage()
+                items = [replace(item, stage=number) for item in stage()]
             self.planned += items
             yield items
+
+    @property
+    def _much_is_left(self) -> bool:
+        return bool(self.dropped) and self.clock.left_s > max(MUCH * self.budget_s, TORCH_S)
+
+    def _forget(self) -> None:
+        """What was dropped is to be tried, by speeds measured anew: a machine that was busy may be so no longer."""
+        from cutler.models import pace  # brings torch, which floors alone never need
+
+        pace.forget()
+        self.clock.reserve_s = self.clock.least_s
+        names = {name for name, _ in self.dropped}
+        self.feasible = [(family, candidate) for family, candidate in self.proposed if candidate.name in names]
+        self.dropped = []
 
     @property
     def combinable(self) -> bool:
@@ -167,7 +194,7 @@ def _shots(
         row_s = 0.0 if pace.shares in paid else pace.row_s
         room = left_s * ONE_SHOT_SHARE - pace.fixed_s
         rows = paid.get(pace.shares, n_train)
-        if row_s * (rows + n_validation) > room:
+        if row_s and row_s * (rows + n_validation) > room:
             rows = int(room / row_s) - n_validation
         if room > 0 and rows >= least:
             items.append(PlanItem(candidate, rows, (1,), pace.fixed_s + row_s * (rows + n_validation)))

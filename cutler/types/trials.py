@@ -155,7 +155,8 @@ class Pace:
 class PlanItem:
     """One candidate's share of the work: how many training rows, and the steps at which its rungs end.
 
-    `cut` is the step at which the clock ended the last rung before its end, 0 where nothing was cut.
+    `cut` is the step at which the clock ended the last rung before its end, 0 where nothing was cut. Items of one
+    `stage` are planned together, and what trains in steps competes within it.
     """
 
     candidate: Candidate
@@ -163,6 +164,7 @@ class PlanItem:
     until: tuple[int, ...]
     seconds: float
     cut: int = 0
+    stage: int = 0
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class Plan:
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
         items = tuple(
             PlanItem(Candidate.from_json(item["candidate"]), item["rows"], tuple(item["until"]), item["seconds"],
-                     item.get("cut", 0))
+                     item.get("cut", 0), item.get("stage", 0))
             for item in data["items"]
         )
         dropped = tuple((name, why) for name, why in data["dropped"])
