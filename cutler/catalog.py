@@ -7,7 +7,6 @@ import importlib.util
 import json
 import logging
 import tomllib
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from cutler.data.scripts import script
 from cutler.errors import CheckpointError, MissingPackage, nearest
 from cutler.types import Checkpoint
 
@@ -164,12 +164,6 @@ def _scripts(tokenizer: Path) -> tuple[str, ...]:
     letters = Counter(script(char) for piece in pieces for char in piece if char.isalpha())
     total = sum(letters.values()) or 1
     return tuple(name for name, count in letters.most_common() if count / total >= SCRIPT_SHARE)
-
-
-@cache
-def script(char: str) -> str:
-    """The script of a letter by its Unicode name, such as LATIN, CYRILLIC or CJK."""
-    return unicodedata.name(char, "UNKNOWN").split(" ")[0].split("-")[0]
 
 
 @cache

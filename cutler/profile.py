@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 
+from cutler.data.scripts import script
 from cutler.data.words import words as split_words
 from cutler.types import NAN, Profile, Row, Splits, Spread, Task
 
@@ -17,7 +16,6 @@ LANGUAGE_TEXTS, LANGUAGE_CHARS = 400, 400
 SURE = 0.9  # probability from which a guessed language counts
 AGREED = 0.7  # share of the guesses that must agree
 GUESSES = 20
-SCRIPT_OF = {"CJK": "Han", "FULLWIDTH": "Latin", "HALFWIDTH": "Katakana"}
 
 
 def describe(splits: Splits, task: Task) -> Profile:
@@ -87,15 +85,8 @@ def _scripts(texts: Sequence[str]) -> dict[str, float]:
     found: Counter[str] = Counter()
     for character, n in Counter("".join(texts)).items():
         if character.isalpha():
-            found[_script(character)] += n
+            found[script(character)] += n
     return {name: round(n / found.total(), 4) for name, n in found.most_common() if n >= found.total() / 1000}
-
-
-@cache
-def _script(letter: str) -> str:
-    """The script of a letter, by the first word of its Unicode name."""
-    word = unicodedata.name(letter, "Unknown").replace("-", " ").split()[0]
-    return SCRIPT_OF.get(word, word.capitalize())
 
 
 def _language(texts: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from cutler import catalog, testing
+from cutler import catalog, profile, testing
 from cutler.errors import CheckpointError, MissingPackage
 from cutler.models import body
 
@@ -25,7 +25,8 @@ def test_the_facts_of_a_local_folder(folder):
     found = catalog.find(str(folder))
     assert (found.name, found.architecture, found.layers, found.width) == ("tiny-bert", "encoder", 2, 32)
     assert found.max_tokens == 128
-    assert found.scripts == ("LATIN",)
+    assert found.scripts == ("Latin",)
+    assert set(profile._scripts(["A text in English."])) <= set(found.scripts), "one name for one script"
     assert found.parameters == pytest.approx(31_500, rel=0.1)
     assert len(found.digest) == 64
 

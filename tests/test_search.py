@@ -74,10 +74,10 @@ def test_of_a_family_that_shares_its_work_the_dearest_is_planned_first(checkpoin
 def test_where_not_all_rows_fit_what_reads_most_of_them_goes_first():
     slow, quick = Pace(1.0, 0.05, shares="whole"), Pace(1.0, 0.02, shares="beginnings")
     paced = [(Candidate("frozen", params={"n": n}), pace) for n, pace in enumerate((slow, quick))]
-    found = planning._shots(paced, BIG, 1000.0, whole=True)
+    found = planning._shots(paced, BIG, 1000.0, share=0.4, whole=True)
     assert [item.candidate["n"] for item in found] == [0, 1]
-    assert planning._shots(paced, BIG, 100.0, whole=True) == []
-    less = planning._shots(paced[::-1], BIG, 100.0, whole=False)
+    assert planning._shots(paced, BIG, 100.0, share=0.4, whole=True) == []
+    less = planning._shots(paced[::-1], BIG, 100.0, share=0.4, whole=False)
     assert [(item.candidate["n"], item.rows) for item in less] == [(1, 1550)]
 
 

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 LEAST_STEPS = 20
 FINISH_S = 8.0
-"""Seconds to export the winner and to measure it."""
+"""Seconds to export the winner and to measure it, at least; what the slowest before it took, where that is more."""
 
 
 @dataclass
@@ -105,7 +105,7 @@ def _affordable(climber: Climber, rung: int, bench: Bench) -> int:
     """The planned end of a rung, or as far as time allows at the speed seen so far; the last may use all of it."""
     item = climber.item
     planned, step_s = item.until[rung], climber.step_s or item.seconds / item.until[-1]
-    left_s = (bench.clock.left_s - FINISH_S) * 0.95
+    left_s = (bench.clock.left_s - max(FINISH_S, bench.finish_s)) * 0.95
     most = int(climber.step * (1 - DECAY) + left_s / max(step_s, 1e-6))
     if most < planned:
         log.info("%s: %d steps planned, %d are affordable", item.candidate.name, planned, most)

@@ -18,8 +18,8 @@ MARGIN = 1.5
 """A candidate is left out where even an estimate this many times too high would break a limit."""
 TORCH_S = 12.0
 """Below this many seconds left, nothing that needs a checkpoint is started: reading it would use them up."""
-ONE_SHOT_SHARE = 0.4
-"""The most of what is left that one candidate without steps may take."""
+ONE_SHOT_SHARE, LAST_SHARE = 0.4, 0.8
+"""The most of what is left that one candidate without steps may take; and where nothing else uses it."""
 LEAST_ROWS = 100
 ENOUGH_ROWS = 2000
 """Features of fewer rows than this, and than a quarter of them, would say little: that time serves others better."""
@@ -51,6 +51,7 @@ class Planner:
     ) -> None:  # fmt: skip
         self.task, self.fold, self.profile, self.clock = task, fold, profile, clock
         self.seed, self.threads, self.budget_s = seed, threads, constraints.budget_s
+        self.share = ONE_SHOT_SHARE
         self.planned: list[PlanItem] = []
         self.dropped: list[tuple[str, str]] = []
         self.infeasible: list[tuple[Candidate, str]] = []
@@ -102,7 +103,7 @@ class Planner:
         self.clock.reserve_s = self.clock.least_s
         names = {name for name, _ in self.dropped}
         self.feasible = [(family, candidate) for family, candidate in self.proposed if candidate.name in names]
-        self.dropped = []
+        self.dropped, self.share = [], LAST_SHARE
 
     @property
     def combinable(self) -> bool:
@@ -139,10 +140,14 @@ class Planner:
         for family in dict.fromkeys(candidate.family for candidate, _ in paced):
             ours = [(candidate, pace) for candidate, pace in paced if candidate.family == family]
             quickest = sorted(ours, key=lambda item: item[1].row_s)  # where not all rows fit, most rows go first
-            found = _shots(ours, self.fold, left_s, whole=True) or _shots(quickest, self.fold, left_s, whole=False)
+            found = (_shots(ours, self.fold, left_s, share=self.share, whole=True)
+                     or _shots(quickest, self.fold, left_s, share=self.share, whole=False))  # fmt: skip
             planned = {item.candidate for item in found}
-            self.dropped += [(candidate.name, f"{left_s:.0f} s are left, and its features need more")
-                             for candidate, _ in ours if candidate not in planned]  # fmt: skip
+            for candidate, pace in ours:
+                if candidate not in planned:
+                    need = pace.seconds(len(self.fold.train) + len(self.fold.validation))
+                    why = f"{left_s:.0f} s are left, of which it may take {self.share:.0%}, and it needs {need:.0f} s"
+                    self.dropped.append((candidate.name, why))
             items += found
             left_s -= sum(item.seconds for item in found)
         return items
@@ -180,8 +185,8 @@ def at_best(cost: Cost) -> Cost:
 
 
 def _shots(
-    candidates: Sequence[tuple[Candidate, Pace]], fold: Fold, left_s: float, *, whole: bool
-) -> list[PlanItem]:  # fmt: skip
+    candidates: Sequence[tuple[Candidate, Pace]], fold: Fold, left_s: float, *, share: float, whole: bool
+) -> list[PlanItem]:
     """The candidates of a family that get all training rows within their share of the time; or, not `whole`, enough.
 
     What shares its work on rows with an earlier one takes the rows that this one paid for.
@@ -192,7 +197,7 @@ def _shots(
     paid: dict[str, int] = {}
     for candidate, pace in candidates:
         row_s = 0.0 if pace.shares in paid else pace.row_s
-        room = left_s * ONE_SHOT_SHARE - pace.fixed_s
+        room = left_s * share - pace.fixed_s
         rows = paid.get(pace.shares, n_train)
         if row_s and row_s * (rows + n_validation) > room:
             rows = int(room / row_s) - n_validation

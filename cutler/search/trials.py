@@ -22,7 +22,11 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Bench:
-    """What every trial of a run shares. `spent` are the seconds of fitting by candidate, `seconds` of all by family."""
+    """What every trial of a run shares.
+
+    `spent` are the seconds of fitting by candidate, `seconds` of all by family, `finish_s` the most that saving,
+    judging and measuring one took.
+    """
 
     task: Task
     fold: Fold
@@ -34,6 +38,7 @@ class Bench:
     threads: int
     spent: dict[Candidate, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    finish_s: float = 0.0
 
     @contextmanager
     def timed(self, family: str) -> Iterator[None]:
@@ -86,6 +91,12 @@ class Bench:
 
         `scores` on validation stand in for those of the model itself where these would flatter it.
         """
+        began = time.monotonic()
+        trial = self._finished(item, model, step=step, scores=scores)
+        self.finish_s = max(self.finish_s, time.monotonic() - began)
+        return trial
+
+    def _finished(self, item: PlanItem, model: Model, *, step: int, scores: np.ndarray | None) -> Trial:
         folder = self.state(item.candidate) / "model"
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder)
