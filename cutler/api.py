@@ -25,6 +25,7 @@ from cutler import (
     going_on,
     measure,
     profile,
+    registry,
     report,
     search,
     tasks,
@@ -88,7 +89,7 @@ def fit(
     where the data, the limits or an argument cannot be worked with, before training wherever that can be known.
     """
     job = _job(out, constraints, threads, progress)
-    given = read_plan(plan) if plan else None
+    given = _given(plan, families, checkpoints)
     seed = given.seed if given else seed
     _checkpoints([name for item in given.items for name in item.candidate.checkpoints] if given else ())
     with job.stage("read and split"):
@@ -111,7 +112,7 @@ def dry_run(
 ) -> dict[str, Any]:  # fmt: skip
     """What `fit` would do with the same arguments: task, profile and plan; nothing is trained or written."""
     job = _job(out, constraints, threads, progress)
-    given = read_plan(plan) if plan else None
+    given = _given(plan, families, checkpoints)
     table = data.read(source)
     asked = tasks.choose(table, name=task, columns=columns, metric=metric)
     tasks.check_floors(asked, table, job.constraints.floors)
@@ -223,14 +224,27 @@ def _carry_out(
 
 
 def read_plan(path: Path | str) -> Plan:
-    """The plan of a plan.json. Raises UsageError where it cannot be read as one."""
+    """The plan of a plan.json. Raises UsageError where it cannot be read as one, or names an unknown part."""
     try:
-        return Plan.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        found = Plan.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             "a plan.json that cutler fit wrote", found=f"{path}: {type(error).__name__} {error}",
             do="take the plan.json of a bundle",
         ) from error  # fmt: skip
+    for candidate in (*(item.candidate for item in found.items), *(candidate for candidate, _ in found.infeasible)):
+        registry.combiner(candidate.family) if candidate.members else registry.family(candidate.family)
+    return found
+
+
+def _given(plan: Path | str | None, families: Sequence[str], checkpoints: Sequence[str]) -> Plan | None:
+    """The plan that is to be repeated, if any. Raises UsageError where other choices are made beside it."""
+    if plan and (families or checkpoints):
+        raise UsageError(
+            "a plan, or families and checkpoints", found=f"{plan} and {', '.join([*families, *checkpoints])}",
+            do="leave the families and checkpoints out: the plan names those it was made of",
+        )  # fmt: skip
+    return read_plan(plan) if plan else None
 
 
 def _job(

@@ -70,7 +70,7 @@ class Bundle:
         found = [row for part in data.read(source).parts.values() for row in part]
         rows, aside = data.labelled(found, self.task, part="data")
         if not rows:
-            raise _unlabelled(self.task, aside)
+            raise unlabelled(self.task, aside)
         measured = evaluate.on_rows(self.model, self.task, rows, seed)
         values = {name: asdict(interval) for name, interval in measured.items()}
         unknown = Counter(label for row in rows for label in self.task.labels(row) if label not in self.labels)
@@ -117,7 +117,8 @@ def read(folder: Path | str) -> Bundle:
         ) from error  # fmt: skip
 
 
-def _unlabelled(task: Task, aside: Sequence[SetAside]) -> DataError:
+def unlabelled(task: Task, aside: Sequence[SetAside]) -> DataError:
+    """What to raise where none of some rows can be used."""
     reasons = Counter(row.reason for row in aside).most_common(3)
     wanted = " and ".join(f"{role} under {task.columns[role]!r}" for role in (*task.inputs, task.target))
     found = ", ".join(f"{count} of {len(aside)} rows with {reason}" for reason, count in reasons) or "no rows"

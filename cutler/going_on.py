@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cutler import data, registry
-from cutler.bundle import Bundle
+from cutler.bundle import Bundle, unlabelled
 from cutler.data.duplicates import plain
 from cutler.errors import UsageError
 from cutler.models.ensemble import member_folder
@@ -30,6 +30,8 @@ def rows(fitted: Bundle, source: Any) -> tuple[str, Splits]:
     read = data.read(source)
     found = [row for part in read.parts.values() for row in part]
     fresh, aside = data.labelled(found, _keyed_as(found, fitted.task), part="train")
+    if not fresh:
+        raise unlabelled(fitted.task, aside)
     kept, task = fitted.kept_rows(), _plain_task(fitted.task)
     alone = len(fresh) >= ENOUGH and set(fitted.labels) <= {label for row in fresh for label in task.labels(row)}
     splits = data.split(Table(read.source, {"train": fresh if alone else [*fresh, *kept]}), task)

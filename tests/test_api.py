@@ -11,7 +11,7 @@ import pytest
 
 import cutler
 from cutler import api, testing
-from cutler.errors import BundleError, CheckpointError, ConstraintError, OutputError, UsageError
+from cutler.errors import BundleError, CheckpointError, ConstraintError, DataError, OutputError, UsageError
 from cutler.types import Constraints
 
 ROWS = testing.rows("text_classification", 240)
@@ -127,9 +127,9 @@ def test_majority_goes_on_learning_too(checkpoint, tmp_path):
 
 
 def test_the_same_seed_and_plan_give_the_same_predictions(checkpoint, tmp_path):
-    given = {"checkpoints": (checkpoint,), "families": ("majority", "linear", "encoder")}
-    first = quickly(out=tmp_path / "a.cutler", **given)
-    again = quickly(out=tmp_path / "b.cutler", plan=first.folder / "plan.json", **given)
+    families = ("majority", "linear", "encoder")
+    first = quickly(out=tmp_path / "a.cutler", checkpoints=(checkpoint,), families=families)
+    again = quickly(out=tmp_path / "b.cutler", plan=first.folder / "plan.json", families=())
     assert again.model.candidate == first.model.candidate
     assert [a.value for a in again.predict(NEW)] == [a.value for a in first.predict(NEW)]
     assert again.scores(NEW) == pytest.approx(first.scores(NEW), abs=1e-5)
@@ -205,7 +205,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_trained(wrong, kind, tmp
 def test_a_plan_that_is_none_is_refused(tmp_path):
     (tmp_path / "plan.json").write_text('{"seed": 3}', encoding="utf-8")
     with pytest.raises(UsageError, match=r"a plan\.json that cutler fit wrote"):
-        quickly(plan=tmp_path / "plan.json", out=tmp_path / "m.cutler")
+        quickly(plan=tmp_path / "plan.json", families=(), out=tmp_path / "m.cutler")
 
 
 def test_a_dry_run_shows_profile_and_plan_and_writes_nothing(checkpoint, tmp_path):
@@ -255,3 +255,44 @@ def test_the_packaged_checkpoint_beats_counting_words_on_few_rows_of_meaning(tmp
                     out=tmp_path / "m.cutler")  # fmt: skip
     asked = ["a shark circled the raft", "the prosecutor rests her case"]
     assert [answer.value for answer in found.predict(asked)] == ["sea", "law"]
+
+
+# --- plans that are none
+
+
+PLAN = {"seed": 0, "threads": 1, "budget_s": 20.0, "dropped": [], "infeasible": [], "items": [
+    {"candidate": {"family": "majority", "checkpoint": "", "params": {}}, "rows": 9, "until": [1], "seconds": 1.0},
+]}  # fmt: skip
+
+
+@pytest.mark.parametrize(("where", "value", "said"), [
+    ("items", [], "at least one item"), ("seed", "x", "seed as a whole.*'x'"), ("seed", None, "seed as a whole.*None"),
+    ("threads", 0, "threads as a whole.*0"), ("rows", -5, "rows as a whole.*-5"),
+    ("rows", 50.5, "rows as a whole.*50.5"),
+    ("until", [-1], "until as a whole.*-1"), ("until", "abc", "until as a whole.*'a'"),
+    ("seconds", "x", "could not convert"),
+    ("candidate", "linear", "a candidate as.*'linear'"), ("candidate", None, "a candidate as.*None"),
+    ("cut", "x", "cut as a whole.*'x'"), ("stage", -4, "stage as a whole.*-4"), ("dropped", [1, 2], "int"),
+])  # fmt: skip
+def test_a_plan_that_cutler_never_wrote_is_refused_before_anything_is_read(where, value, said, tmp_path):
+    item = {**PLAN["items"][0], **({where: value} if where not in PLAN else {})}
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps({**PLAN, "items": [item], **({where: value} if where in PLAN else {})}))
+    with pytest.raises(UsageError, match=said):
+        cutler.fit(ROWS, plan=file)
+
+
+def test_a_plan_with_an_unknown_family_and_one_beside_other_choices_are_refused(tmp_path):
+    file = tmp_path / "plan.json"
+    candidate = {"family": "lineer", "checkpoint": "", "params": {}}
+    file.write_text(json.dumps({**PLAN, "items": [{**PLAN["items"][0], "candidate": candidate}]}))
+    with pytest.raises(UsageError, match="linear"):
+        api.read_plan(file)
+    with pytest.raises(UsageError, match="a plan, or families and checkpoints"):
+        cutler.fit(ROWS, plan=file, families=["majority"])
+
+
+def test_going_on_from_rows_that_cannot_be_used_is_refused(linear, tmp_path):
+    with pytest.raises(DataError, match="labelled rows.*5 of 5 rows"):
+        linear.fine_tune([{"body": "a text", "class": "b"}] * 5, out=tmp_path / "t.cutler", budget=20)
+    assert list(tmp_path.iterdir()) == []

@@ -402,6 +402,17 @@ def test_a_floor_of_another_metric_rules_out_what_is_under_it(tmp_path):
         picked(trials, floors={"recall:b": 0.99})
 
 
+def test_where_every_trial_failed_no_limit_is_blamed(tmp_path):
+    broken = tried(tmp_path, "broken", 0.9, price=1, status="failed")
+    with pytest.raises(ConstraintError, match="at least one trial that does not fail.*no limit was in their way"):
+        picked([broken])
+
+
+def test_a_broken_limit_is_told_with_the_digits_that_show_it():
+    (said,) = Constraints(60, size_mb=13.0).broken_by(Cost(size_mb=13.0019))
+    assert said == "size_mb 13.0019 is over the limit of 13"
+
+
 def test_trials_over_a_limit_are_not_picked_and_are_named_where_nothing_is_left(tmp_path):
     over = tried(tmp_path, "over", 0.99, price=9, status="infeasible")
     fine = tried(tmp_path, "fine", 0.90, price=1)

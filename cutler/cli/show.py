@@ -148,7 +148,8 @@ def preview(found: Mapping[str, Any]) -> None:
     console.print(_facts_line(facts))
     table = Table("would be tried", "training rows", "steps", "foreseen")
     for item in (item for item in plan["items"] if item["until"]):
-        row = f"{item['rows']:,}", f"{item['until'][-1]:,}", words.duration(_or_nan(item["seconds"]))
+        rows = min(item["rows"], facts["n_train"])
+        row = f"{rows:,}", f"{item['until'][-1]:,}", words.duration(_or_nan(item["seconds"]))
         table.add_row(escape(item["name"]), *row)
     console.print(table)
     late = [(item["name"], "there was no time for it when this plan was carried out") for item in plan["items"]

@@ -99,10 +99,12 @@ def seconds_of(members: Sequence[Trial], n_answered: int) -> float:
 def _tried(item: PlanItem, able: Mapping[Candidate, Trial], bench: Bench, *, fixed: bool) -> tuple[Trial, PlanItem]:
     if not item.until:
         return bench.left_out(item), item
-    members = [able[member] for member in item.candidate.members if member in able]
-    if len(members) < len(item.candidate.members) or len({labels_of(member) for member in members}) > 1:
-        why = "not started: its members are not all complete, within the limits, and of the same labels"
-        return bench.stopped(item, why), item
+    missing = [member.name for member in item.candidate.members if member not in able]
+    if missing:
+        return bench.stopped(item, f"not started: no complete trial within the limits is {missing[0]}"), item
+    members = [able[member] for member in item.candidate.members]
+    if len({labels_of(member) for member in members}) > 1:
+        return bench.stopped(item, "not started: its members do not know the same labels"), item
     estimate = summed([member.cost for member in members], base_mb=min(trial.cost.memory_mb for trial in able.values()))
     broken = bench.constraints.broken_by(replace(at_best(estimate), size_mb=estimate.size_mb))
     if broken:

@@ -83,6 +83,9 @@ def _nothing_fits(
     ended = [t for t in trials if t.status in ("complete", "infeasible", "failed")]
     under = [_under_floors(task, targets, t, constraints) if t.status == "complete" else [t.reason] for t in ended]
     seen = [f"{t.candidate.name}: {'; '.join(why)}" for t, why in zip(ended, under, strict=True)]
+    if ended and all(trial.status == "failed" for trial in ended):
+        return ConstraintError("at least one trial that does not fail", found="; ".join(seen[:4]),
+                               do="look at what they died of: no limit was in their way")  # fmt: skip
     return ConstraintError(
         "at least one trial within the limits", found="; ".join(seen[:4]) or "no trial that came to its end",
         do="loosen the limit, or give more budget",

@@ -35,9 +35,9 @@ COUNTER = re.compile(r"(id|idx|index|uid|uuid|guid|key|row|unnamed.*|.*_id|)")
 
 
 def as_label(cell: Any) -> str:
-    """A label in a cell, as a string. Raises ValueError where the cell holds none, or more than one.
+    """A label in a cell, as a string, spelt as a csv would spell it.
 
-    A whole float reads as the integer that it was before a missing cell in its column made floats of all.
+    Raises ValueError where the cell holds none, or more than one, or what no file can hold.
     """
     if cell is None or cell != cell:  # NaN alone differs from itself
         raise ValueError("no label")
@@ -45,7 +45,9 @@ def as_label(cell: Any) -> str:
         return str(cell).lower()
     if not isinstance(cell, str | int | float):
         raise ValueError(f"a {type(cell).__name__} for a label: {str(cell)[:40]}")
-    label = str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
+    label = str(cell).strip()
+    if not label.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in label):
+        raise ValueError("a label with half of a surrogate pair")
     if not label:
         raise ValueError("no label")
     if label in NOT_A_LABEL:

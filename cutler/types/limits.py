@@ -52,6 +52,11 @@ def seconds(duration: str | float) -> float:
     return total
 
 
+def _above(value: float, limit: float) -> str:
+    """The value with as many digits as show that it is above the limit, four at least."""
+    return next((text for digits in (4, 6, 9) if float(text := f"{value:.{digits}g}") > limit), repr(value))
+
+
 @dataclass(frozen=True)
 class Constraints:
     """The limits, as contracts. `budget` is wall-clock for search and training, and the one dial a user must know.
@@ -90,7 +95,7 @@ class Constraints:
         """A sentence for each limit that `cost` breaks, with both numbers; unknown costs break nothing."""
         limits = {name: getattr(self, name) for name in LIMITS}
         return [
-            f"{name} {getattr(cost, name):.4g} is over the limit of {limit:g}"
+            f"{name} {_above(getattr(cost, name), limit)} is over the limit of {limit:g}"
             for name, limit in limits.items()
             if limit is not None and getattr(cost, name) > limit
         ]

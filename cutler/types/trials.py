@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from cutler.errors import UsageError
 from cutler.types.limits import Cost
 from cutler.types.rows import NAN, Scalar, without_nan
 
+AS_WRITTEN = "take the plan.json of a bundle as it was written"
 Status = Literal["complete", "stopped", "failed", "infeasible"]
 
 
@@ -82,6 +84,9 @@ class Candidate:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Candidate:
+        """The candidate that `as_json` gave. Raises UsageError or KeyError where it cannot be one."""
+        if not isinstance(data, Mapping):
+            raise UsageError("a candidate as a JSON object", found=repr(data), do=AS_WRITTEN)
         members = tuple(cls.from_json(member) for member in data.get("members", ()))
         return cls(data["family"], data["checkpoint"], data["params"], tuple(data.get("compression", ())), members)
 
@@ -166,6 +171,22 @@ class PlanItem:
     cut: int = 0
     stage: int = 0
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PlanItem:
+        """The item of a plan's JSON. Raises UsageError, ValueError, KeyError or TypeError where it cannot be one."""
+        until = tuple(whole(step, "until", least=1) for step in data["until"])
+        return cls(
+            Candidate.from_json(data["candidate"]), whole(data["rows"], "rows", least=1), until, float(data["seconds"]),
+            whole(data.get("cut", 0), "cut"), whole(data.get("stage", 0), "stage"),
+        )  # fmt: skip
+
+
+def whole(value: Any, name: str, *, least: int = 0) -> int:
+    """The value. Raises UsageError where it is no whole number from `least` up."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{name} as a whole number from {least} up", found=repr(value), do=AS_WRITTEN)
+    return value
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -191,14 +212,14 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
-        items = tuple(
-            PlanItem(Candidate.from_json(item["candidate"]), item["rows"], tuple(item["until"]), item["seconds"],
-                     item.get("cut", 0), item.get("stage", 0))
-            for item in data["items"]
-        )
-        dropped = tuple((name, why) for name, why in data["dropped"])
-        infeasible = tuple((Candidate.from_json(candidate), why) for candidate, why in data["infeasible"])
-        return cls(data["seed"], data["threads"], data["budget_s"], items, dropped, infeasible)
+        """The plan that `as_json` gave. Raises UsageError, ValueError, KeyError or TypeError where it cannot be one."""
+        items = tuple(PlanItem.from_json(item) for item in data["items"])
+        if not items:
+            raise UsageError("a plan with at least one item", found=f"{len(items)} items", do=AS_WRITTEN)
+        dropped = tuple((str(name), str(why)) for name, why in data["dropped"])
+        infeasible = tuple((Candidate.from_json(candidate), str(why)) for candidate, why in data["infeasible"])
+        seed, threads = whole(data["seed"], "seed"), whole(data["threads"], "threads", least=1)
+        return cls(seed, threads, float(data["budget_s"]), items, dropped, infeasible)
 
 
 @dataclass(frozen=True)
