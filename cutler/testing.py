@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from cutler import profile, registry
 from cutler.errors import Stopped
@@ -106,11 +106,14 @@ def tiny_checkpoint(folder: Path, *, layers: int = 2, width: int = 32, seed: int
 
 def _tokenizer() -> Tokenizer:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    sentences = [*(said for each in WORDS.values() for said in each), *AROUND, "case nothing in particular"]
+    words = sorted({word for sentence in sentences for word in sentence.split()})
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *words])
+    # spelt out, not trained: a trainer breaks ties by the order of its hash tables, which no seed fixes
+    tokenizer = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    sentences = [*(said for each in WORDS.values() for said in each), *AROUND, "case 0123456789 nothing in particular"]
-    tokenizer.train_from_iterator(sentences * 3, trainers.WordPieceTrainer(vocab_size=400, special_tokens=special))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],

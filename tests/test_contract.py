@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,14 @@ def test_a_tiny_checkpoint_is_one_that_transformers_opens_whole(checkpoint):
     opened = {name: tensor.numpy() for name, tensor in body.load(found).state_dict().items()}
     assert set(opened) == {name for name in stored if not name.startswith("pooler")}
     assert all(np.array_equal(opened[name], stored[name]) for name in opened)
+
+
+def test_a_tiny_checkpoint_is_the_same_in_every_process(tmp_path):
+    names = ("tokenizer.json", "model.safetensors", "config.json")
+    code = "import sys, pathlib, cutler.testing as t; t.tiny_checkpoint(pathlib.Path(sys.argv[1]))"
+    for place in ("a", "b"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / place)], check=True)
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
 
 
 def test_two_very_long_texts_are_paired_without_pairing_all_that_is_cut_off(checkpoint):
