@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 
 from cutler import metrics
 from cutler.models.base import Decision, Fitted, Headed, Linear, Matrix
+from cutler.models.ensemble import Ensemble
 from cutler.models.heads import HELD_PENALTIES, Scaler, balance, encode, held, labels_of, path, ridge
 from cutler.types import Candidate, Fold, Monitor, Row, Task
 
@@ -27,9 +28,12 @@ def fit(model: Fitted, task: Task, fold: Fold) -> dict[str, Any]:
     """
     part, rows = ("calibration", fold.calibration) if fold.calibration else ("validation", fold.validation)
     found = 1.0
-    for each in (*model.members, model) if model.decision.head != "number" else ():
-        found = temperature(each.scores(rows), task.targets(rows), each.decision)
-        each.deciding(temperature=found, thresholds=each.decision.thresholds)
+    if model.decision.head != "number":
+        told = [member.scores(rows) for member in model.members]
+        told.append(model.blend(told) if isinstance(model, Ensemble) else model.scores(rows))
+        for each, scores in zip((*model.members, model), told, strict=True):
+            found = temperature(scores, task.targets(rows), each.decision)
+            each.deciding(temperature=found, thresholds=each.decision.thresholds)
     return {"part": part, "rows": len(rows), "temperature": found, "thresholds": list(model.decision.thresholds)}
 
 

@@ -32,7 +32,11 @@ class Ensemble(Fitted):
         return self._members
 
     def scores(self, rows: Sequence[Row]) -> np.ndarray:
-        return blended([member.scores(rows) for member in self.members], self.weights)
+        return self.blend([member.scores(rows) for member in self.members])
+
+    def blend(self, scores: Sequence[np.ndarray]) -> np.ndarray:
+        """(rows, labels) scores from those of the members, in their order."""
+        return blended(scores, self.weights)
 
     def truncated(self, rows: Sequence[Row]) -> float:
         """The share of rows that some member does not read whole, at least."""

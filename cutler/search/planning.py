@@ -222,7 +222,8 @@ def ladder_of(
     enough = max(LEAST_STEPS, ENOUGH_EPOCHS * len(fold.train) // BATCH)
     while alive:
         most_s = max(pace.step_s for _, pace in alive)
-        first, *_, slowest = [item for item in alive if item[1].step_s == most_s] * 2
+        slow = [item for item in alive if item[1].step_s == most_s]
+        first, slowest = slow[0], slow[-1]
         steps, alone = (_work_s(left_s, running, fold) / most_s for running in (alive, [slowest]))
         if steps >= (enough if len(alive) > 1 else LEAST_STEPS):
             break
