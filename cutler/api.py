@@ -32,7 +32,7 @@ from cutler import (
 )  # fmt: skip
 from cutler.bundle import Bundle
 from cutler.errors import UsageError
-from cutler.search import combining, planning
+from cutler.search import combining, planning, refitting
 from cutler.search.clock import Clock
 from cutler.search.trials import load as load_trial
 from cutler.types import (
@@ -206,17 +206,21 @@ def _carry_out(
     with job.stage("calibrate and evaluate"):
         model = load_trial(picked.trial)
         calibration = calibrate.fit(model, asked, splits.fold)
+        model, plan = (model, found.plan) if found.interrupted else refitting.refit(
+            model, found.trials, asked, splits.fold, plan=found.plan, planned=isinstance(work, Plan), clock=job.clock,
+            folder=place,
+        )  # fmt: skip
         model.save(Path(picked.trial.folder) / "model")
         evidence = evaluate.on_test(model, asked, splits.test, floors=_floors(found.trials), examples=examples,
                                     seed=found.plan.seed)  # fmt: skip
     record = Record(
         task=asked.name, columns=asked.columns, metric=asked.metric, source=source, profile=facts,
-        constraints=job.constraints, plan=found.plan, trials=found.trials, pick=picked, seconds=dict(job.seconds),
+        constraints=job.constraints, plan=plan, trials=found.trials, pick=picked, seconds=dict(job.seconds),
         calibration=calibration, checkpoints=_used(found.trials), machine={**measure.machine(), "threads": job.threads},
         version=__version__,
     )  # fmt: skip
     files = report.render(record, evidence, checks.run(record, evidence), bundle=job.out.name)
-    files["plan.json"] = json.dumps(found.plan.as_json(), indent=1, ensure_ascii=False)
+    files["plan.json"] = json.dumps(plan.as_json(), indent=1, ensure_ascii=False)
     if examples:
         files[bundle.ROWS] = _sample(splits, found.plan.seed)
     folder = Path(picked.trial.folder) / "model"

@@ -107,6 +107,16 @@ def fit_head(
     return best
 
 
+def refit_head(
+    task: Task, decision: Decision, features: np.ndarray, rows: Sequence[Row], *, penalty: float, balanced: bool
+) -> Linear:
+    """The head that `fit_head` would fit on these rows with this penalty and weighting of the classes."""
+    coded, scaler = encode(task.targets(rows), task.head, decision.labels), Scaler(features)
+    weights = balance(coded, task.head, balanced=balanced)
+    found = path(scaler(features), coded, task.head, weights=weights)
+    return scaler.fold(next(head for tried, head in found if tried == penalty))
+
+
 def probe(task: Task, fold: Fold, train: np.ndarray, validation: np.ndarray) -> float:
     """What features are good for, by closed-form ridge on them: the primary metric reached on validation."""
     targets = task.targets(fold.train)

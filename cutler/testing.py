@@ -211,6 +211,10 @@ def _check_fitting(family: Family, candidate: Candidate, task: Task, part: Fold,
     _close(model.scores(part.validation), twin.scores(part.validation), "the same seed gives the same scores")
     assert all(step >= 1 and not math.isnan(score) for step, score in heard), "the monitor hears of steps and scores"
     check_model(model, part.validation, folder / "stored")
+    if family.refits:
+        again = family.refit(model, task, part, state=folder / "first" / candidate.key, seed=3)
+        assert again.candidate == model.candidate, "a model whose head is fitted again keeps its choices"
+        check_model(again, part.validation, folder / "again")
     if family.trained_in_steps:
         assert heard, "a family that is trained in steps tells its monitor"
         _check_stopping(family, candidate, task, part, folder)

@@ -71,6 +71,14 @@ def test_of_a_family_that_shares_its_work_the_dearest_is_planned_first(checkpoin
     assert [item.candidate["depth"] for item in plan.items] == [2, 1]
 
 
+@pytest.mark.parametrize(("families", "counted"), [(("frozen", "encoder"), False), (("encoder",), True)])
+def test_work_on_rows_that_frozen_features_do_is_not_counted_again(families, counted, checkpoint, monkeypatch):
+    paced, real = [], planning.ladder_of
+    monkeypatch.setattr(planning, "ladder_of", lambda found, *rest: paced.extend(found) or real(found, *rest))
+    planned(planner(Constraints(600), checkpoints=[checkpoint], families=families))
+    assert {candidate["trained_layers"]: pace.row_s > 0 for candidate, pace in paced} == {1: counted, 2: False}
+
+
 def test_where_not_all_rows_fit_what_reads_most_of_them_goes_first():
     slow, quick = Pace(1.0, 0.05, shares="whole"), Pace(1.0, 0.02, shares="beginnings")
     paced = [(Candidate("frozen", params={"n": n}), pace) for n, pace in enumerate((slow, quick))]

@@ -18,8 +18,9 @@ from cutler.families._targets import Targets
 from cutler.models import body as bodies
 from cutler.models import pace
 from cutler.models import states as stored
-from cutler.models.base import Decision, decision_in, sides_of
+from cutler.models.base import Decision, decision_in, sides_of, texts_of
 from cutler.models.network import Network, Transformer, grown
+from cutler.models.pairs import combine
 from cutler.types import Candidate, Cost, Family, Fold, Monitor, Pace, Profile, Task
 
 HEAD_ROWS = 3000
@@ -48,7 +49,7 @@ class Encoder(Family):
             for name, found in known if found.architecture == "encoder"
             for max_tokens in pace.token_limits(found, profile)
             for joint in ((True, False) if profile.paired else (False,))
-            for layers in sorted({max(1, found.layers // 2), found.layers})
+            for layers in sorted({found.layers - bodies.middle(found.layers), found.layers})
         ]  # fmt: skip
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
@@ -62,11 +63,13 @@ class Encoder(Family):
         lengths = pace.typical_lengths(profile, candidate["max_tokens"])
         tokens = pace.mean_tokens(profile, candidate["max_tokens"])
         layer_s = pace.token_s(checkpoint, lengths) * tokens / checkpoint.layers
-        lower = layer_s * (checkpoint.layers - candidate["trained_layers"])
+        depth = checkpoint.layers - candidate["trained_layers"]
         step_s = pace.step_s(checkpoint, candidate["trained_layers"], lengths) * tokens * recipe_of(candidate).batch
         last_check = min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
-        return Pace(fixed_s=PACKED_S + last_check, row_s=lower, step_s=(1 + CHECKING) * step_s,
-                    answer_s=layer_s * checkpoint.layers)  # fmt: skip
+        kept = not candidate["joint"] and depth == bodies.middle(checkpoint.layers)
+        return Pace(fixed_s=PACKED_S + last_check, row_s=layer_s * depth, step_s=(1 + CHECKING) * step_s,
+                    answer_s=layer_s * checkpoint.layers,
+                    shares=pace.features_of(checkpoint, candidate["max_tokens"]) if kept else "")  # fmt: skip
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
@@ -117,12 +120,22 @@ class _Course:
 
     def start(self, state: Path) -> None:
         """Weigh classes as validation says, and put the first head in place; what `state` holds will overrule it."""
-        parts = ("first", self.targets.width, len(self.first))
-        features = stored.cached(state, parts, lambda: self.network.apply_to(self.states, self.first, features=True))
+        features = self._first_features(state)
         if self.targets.uneven:
             held_out = self.network.apply_to(self.checks, self.checked, features=True)
             self.targets.weigh(balanced=self._gain_of_balance(features, held_out) > 0)
         self.network.start(self.targets.first_head(features, self.first))
+
+    def _first_features(self, state: Path) -> np.ndarray:
+        """(first rows, features) of the checkpoint as it is: those of the frozen family where it was there before."""
+        shared = state.parent / "shared"
+        sides = [] if self.candidate["joint"] else texts_of(self.fold.train, self.task.inputs)
+        known = [stored.known_features(self.source, self.reader, side, folder=shared) for side in sides]
+        ours = [side[-1, 0, self.first].astype(np.float32) for side in known if side is not None]
+        if sides and len(ours) == len(sides):
+            return combine(ours)
+        parts = ("first", self.targets.width, len(self.first))
+        return stored.cached(state, parts, lambda: self.network.apply_to(self.states, self.first, features=True))
 
     def _gain_of_balance(self, features: np.ndarray, held_out: np.ndarray) -> float:
         """What weighing classes brings to the first head, in the primary metric on validation."""

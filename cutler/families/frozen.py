@@ -13,9 +13,9 @@ from cutler.models import body, pace
 from cutler.models import states as stored
 from cutler.models.base import Headed, texts_of
 from cutler.models.network import Transformer
-from cutler.models.onnx import Onnx
+from cutler.models.onnx import Onnx, Pooled
 from cutler.models.pairs import combine
-from cutler.types import Candidate, Cost, Family, Fold, Monitor, Pace, Profile, Scalar, Task
+from cutler.types import Candidate, Cost, Family, Fold, Model, Monitor, Pace, Profile, Row, Scalar, Task
 
 TRIED = 1
 """So many of the best (layer, pooling) by closed-form probe get a head fitted in full, beside the usual place."""
@@ -30,6 +30,7 @@ PACKED_S = 8.0
 class Frozen(Family):
     name = "frozen"
     heads = ("class", "classes", "number")
+    refits = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         known = [(name, catalog.find(name)) for name in checkpoints]
@@ -55,7 +56,7 @@ class Frozen(Family):
         places = candidate["depth"] * len(body.POOLINGS)
         heads_s = len(fold.train) * width * (places * probe_s + (TRIED + 2) * head_s)
         return Pace(fixed_s=PACKED_S + heads_s, row_s=each, answer_s=each,
-                    shares=f"features {checkpoint.digest} {candidate['max_tokens']}")  # fmt: skip
+                    shares=pace.features_of(checkpoint, candidate["max_tokens"]))  # fmt: skip
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
@@ -65,11 +66,7 @@ class Frozen(Family):
         checkpoint = catalog.find(candidate.checkpoint)
         reader = body.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
         network = body.load(checkpoint)
-        x, v = (
-            [stored.features(network, checkpoint, reader, side, folder=state.parent / "shared")
-             for side in texts_of(rows, task.inputs)]
-            for rows in (fold.train, fold.validation)
-        )  # fmt: skip
+        x, v = (_features(candidate, task, rows, state) for rows in (fold.train, fold.validation))
 
         def fitted(place: tuple[int, int], *, balanced: bool) -> calibrate.FittedHead:
             return calibrate.fit_head(task, fold, _at(x, *place), _at(v, *place), monitor, weightings=(balanced,))
@@ -88,6 +85,26 @@ class Frozen(Family):
             pooling=body.POOLINGS[pooling], tokenizer=reader, head=best.head, joint=False,
             max_tokens=candidate["max_tokens"], source=Path(checkpoint.path), keep_weights=False,
         )  # fmt: skip
+
+    def refit(self, model: Model, task: Task, fold: Fold, *, state: Path, seed: int) -> Pooled:
+        assert isinstance(model, Pooled)
+        chosen = model.candidate
+        place = int(chosen["layer"]), body.POOLINGS.index(chosen["pooling"])
+        parts = [_at(_features(chosen, task, rows, state), *place)
+                 for rows in (fold.train, fold.validation, fold.calibration) if rows]  # fmt: skip
+        head = calibrate.refit_head(task, model.decision, np.concatenate(parts), fold.rows, penalty=chosen["penalty"],
+                                    balanced=chosen["balanced"])  # fmt: skip
+        return model.with_head(chosen, model.decision, head)
+
+
+def _features(candidate: Candidate, task: Task, rows: Sequence[Row], state: Path) -> list[np.ndarray]:
+    """(layers + 1, poolings, texts, width) for each side, computed once a run."""
+    checkpoint = catalog.find(candidate.checkpoint)
+    reader = body.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
+    return [
+        stored.features(body.load(checkpoint), checkpoint, reader, side, folder=state.parent / "shared")
+        for side in texts_of(rows, task.inputs)
+    ]  # fmt: skip
 
 
 def best_place(

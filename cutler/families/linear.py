@@ -16,7 +16,7 @@ from cutler import calibrate
 from cutler.models.base import Decision, Headed, Linear, texts_of
 from cutler.models.heads import balance, encode, labels_of
 from cutler.models.tfidf import Tfidf, features, vectorizer
-from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Task
+from cutler.types import Candidate, Cost, Family, Fold, Model, Monitor, Profile, Task
 
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """The inverse regularisation C of liblinear; for ridge its inverse is the penalty."""
@@ -31,6 +31,7 @@ class LinearFamily(Family):
 
     name = "linear"
     heads = ("class", "classes", "number")
+    refits = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         return [Candidate(self.name, params={"ngrams": "word"}), Candidate(self.name, params={"ngrams": "word+char"})]
@@ -81,6 +82,13 @@ class LinearFamily(Family):
         (best, balanced), (_, tuned, head) = max(tries.items(), key=lambda item: item[1][0])
         chosen = candidate.having({"C": best, "balanced": balanced})
         return Tfidf(chosen, tuned, vectorizers=vectorizers, head=head)
+
+    def refit(self, model: Model, task: Task, fold: Fold, *, state: Path, seed: int) -> Tfidf:
+        assert isinstance(model, Tfidf)
+        coded = encode(task.targets(fold.rows), task.head, model.labels)
+        chosen = model.candidate
+        head = _head(model.features(fold.rows), coded, task, chosen["C"], balanced=chosen["balanced"], seed=seed)
+        return model.with_head(chosen, model.decision, head)
 
 
 def _climb(reached: Callable[[int], float]) -> float:

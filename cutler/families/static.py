@@ -19,7 +19,7 @@ from cutler.models import states as stored
 from cutler.models.base import Headed, texts_of
 from cutler.models.pairs import combine
 from cutler.models.static import Static, average, token_ids
-from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Task
+from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Model, Monitor, Pace, Profile, Task
 
 MOST_READ = 8000
 """Tokens that the checkpoint itself reads, the commonest first; three positions each."""
@@ -30,6 +30,7 @@ RARE = (1.0, 1e-2, 1e-3)
 class StaticFamily(Family):
     name = "static"
     heads = ("class", "classes", "number")
+    refits = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         encoders = [name for name in checkpoints if catalog.find(name).architecture == "encoder"]
@@ -78,6 +79,13 @@ class StaticFamily(Family):
             vectors=_weighted(vectors, frequency, rare),
             place=np.arange(len(vectors)), head=found.head,
         )  # fmt: skip
+
+    def refit(self, model: Model, task: Task, fold: Fold, *, state: Path, seed: int) -> Static:
+        assert isinstance(model, Static)
+        chosen = model.candidate
+        head = calibrate.refit_head(task, model.decision, model.features(fold.rows), fold.rows,
+                                    penalty=chosen["penalty"], balanced=chosen["balanced"])  # fmt: skip
+        return model.with_head(chosen, model.decision, head)
 
 
 def _distil(checkpoint: Checkpoint, counts: np.ndarray, width: int, seed: int) -> np.ndarray:

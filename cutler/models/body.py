@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,13 @@ from cutler.types import Checkpoint
 log = logging.getLogger(__name__)
 
 POOLINGS = ("mean", "first")
+
+
+def middle(layers: int) -> int:
+    """How many layers lie below the upper half, which is what is fine-tuned where time is short."""
+    return layers - max(1, layers // 2)
+
+
 THREADS = torch.get_num_threads()
 """As many as torch takes when nobody asks."""
 
@@ -38,9 +45,14 @@ class Encoded:
     ids: list[np.ndarray]
     types: list[np.ndarray]
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         return np.array([len(row) for row in self.ids], dtype=np.int64)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """(texts + 1,): where each text begins when all are laid end to end."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
 
     def tensors(self, places: np.ndarray) -> dict[str, Tensor]:
         """A padded batch: input_ids, token_type_ids, and attention_mask where lengths differ."""
@@ -133,6 +145,8 @@ def lower(body: nn.Module, depth: int) -> nn.Module:
     cut = copy.deepcopy(body)
     parent, name, layers = layers_of(cut)
     setattr(parent, name, layers[:depth])
+    if depth < len(layers) and hasattr(parent, "final_norm"):
+        parent.final_norm = nn.Identity()  # of the last layer's states, not of those handed on to the next
     config_of(cut).num_hidden_layers = depth
     return cut
 

@@ -31,6 +31,10 @@ class Ensemble(Fitted):
     def members(self) -> tuple[Fitted, ...]:
         return self._members
 
+    def having(self, members: Sequence[Fitted]) -> Ensemble:
+        """The same blend of other models of the same labels."""
+        return Ensemble(self.candidate, self.decision, members=members, weights=self.weights)
+
     def scores(self, rows: Sequence[Row]) -> np.ndarray:
         return self.blend([member.scores(rows) for member in self.members])
 

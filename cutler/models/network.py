@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cutler.models import body as bodies
 from cutler.models import states as stored
 from cutler.models.base import Arrays, Decision, Fitted, Linear, Texts
+from cutler.models.dropout import Dropout, quicken
 from cutler.models.onnx import Onnx, Pooled, batches
 from cutler.types import Candidate
 
@@ -28,10 +29,11 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.upper = bodies.upper(body, depth)
+        quicken(self.upper)
         self.pooling = pooling
         width = bodies.width_of(body)
         self.head = nn.Linear(width if n_sides == 1 else 3 * width + 1, n_scores)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def features(self, states: Sequence[stored.States], places: np.ndarray) -> Tensor:
         """(batch, features) of the texts, or pairs, at these places."""

@@ -103,6 +103,11 @@ def step_s(checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...]
     return float(np.median(took[1:] or took)) / sum(lengths)
 
 
+def features_of(checkpoint: Checkpoint, max_tokens: int) -> str:
+    """The name of the work that `states.features` does: features of all layers, and states of the middle one."""
+    return f"features {checkpoint.digest} {max_tokens}"
+
+
 def typical_lengths(profile: Profile, max_tokens: int) -> tuple[int, ...]:
     """A batch of texts of about the user's mean length, small enough to be run in a fraction of a second."""
     length = max(4, round(mean_tokens(profile, max_tokens)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from cutler.models.body import (
     config_of,
     encode,
     mask_of,
+    middle,
     pool,
     run,
     tokenizer,
@@ -28,11 +30,18 @@ from cutler.models.body import (
 from cutler.models.onnx import batches
 from cutler.types import Checkpoint
 
+KEPT_MB = 2000
+"""Hidden states larger than this are not kept on the chance that somebody needs them."""
+
 
 @torch.inference_mode()
-def pooled_layers(body: nn.Module, encoded: Encoded, tick: Callable[[int], None]) -> np.ndarray:
-    """(layers + 1, poolings, texts, width) in half precision, from one forward pass; `tick` hears of texts done."""
+def pooled_layers(body: nn.Module, encoded: Encoded, *, keep: Mapping[int, Path] | None = None) -> np.ndarray:
+    """(layers + 1, poolings, texts, width) in half precision, from one forward pass.
+
+    `keep` names files for the states of every token after so many layers, which the pass gives on its way.
+    """
     found: np.ndarray | None = None
+    kept = {depth: _flat(file, encoded, width_of(body)) for depth, file in (keep or {}).items()}
     for places in batches(encoded.lengths.tolist()):
         batch = encoded.tensors(places)
         states = run(body, batch, every_layer=True)
@@ -40,8 +49,11 @@ def pooled_layers(body: nn.Module, encoded: Encoded, tick: Callable[[int], None]
         block = torch.stack([torch.stack([pool(h, mask, p) for p in POOLINGS]) for h in states])
         if found is None:
             found = np.zeros((len(states), len(POOLINGS), len(encoded.ids), block.shape[-1]), dtype=np.float16)
-        found[:, :, places] = block.clamp(-6e4, 6e4).half().numpy()
-        tick(len(places))
+        found[:, :, places] = _half(block)
+        for depth, flat in kept.items():
+            _put(flat, encoded, places, _half(states[depth]))
+    for flat in kept.values():
+        flat.flush()
     assert found is not None
     return found
 
@@ -69,16 +81,27 @@ class States:
 @torch.inference_mode()
 def token_states(body: nn.Module, encoded: Encoded, file: Path) -> None:
     """Write the last hidden states of `body` over every text to `file`, end to end."""
-    starts = np.concatenate([[0], np.cumsum(encoded.lengths)])
-    flat = np.lib.format.open_memmap(
-        file, mode="w+", dtype=np.float16, shape=(int(starts[-1]), width_of(body))
-    )
+    flat = _flat(file, encoded, width_of(body))
     for places in batches(encoded.lengths.tolist()):
         (hidden,) = run(body, encoded.tensors(places))
-        half = hidden.clamp(-6e4, 6e4).half().numpy()
-        for row, place in enumerate(places):
-            flat[starts[place] : starts[place + 1]] = half[row, : encoded.lengths[place]]
+        _put(flat, encoded, places, _half(hidden))
     flat.flush()
+
+
+def _flat(file: Path, encoded: Encoded, width: int) -> np.memmap[Any, Any]:
+    """An empty file for one state of every token, mapped into memory."""
+    shape = int(encoded.lengths.sum()), width
+    return np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+
+
+def _put(flat: np.ndarray, encoded: Encoded, places: np.ndarray, half: np.ndarray) -> None:
+    for row, place in enumerate(places):
+        start, length = encoded.starts[place], encoded.lengths[place]
+        flat[start : start + length] = half[row, :length]
+
+
+def _half(states: Tensor) -> np.ndarray:
+    return np.asarray(states.clamp(-6e4, 6e4).half().numpy())
 
 
 def stored_states(
@@ -86,21 +109,22 @@ def stored_states(
 ) -> States:
     """`token_states` of texts, computed once a run and kept in `folder`."""
     encoded = encode(reader, texts)
-    limit = reader.truncation["max_length"] if reader.truncation else 0
-    key = digest_of([checkpoint.digest, str(config_of(body).num_hidden_layers), str(limit), digest_of(texts)])[:16]
-    file = folder / f"{key}.npy"
-    if file.is_file():
-        return States(np.load(file, mmap_mode="r"), np.concatenate([[0], np.cumsum(encoded.lengths)]))
-    folder.mkdir(parents=True, exist_ok=True)
-    token_states(body, encoded, partial := file.with_suffix(".partial"))
-    partial.replace(file)
-    return States(np.load(file, mmap_mode="r"), np.concatenate([[0], np.cumsum(encoded.lengths)]))
+    file = _states_file(checkpoint, reader, texts, depth=config_of(body).num_hidden_layers, folder=folder)
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        token_states(body, encoded, partial := file.with_suffix(".partial"))
+        partial.replace(file)
+    return States(np.load(file, mmap_mode="r"), encoded.starts)
+
+
+def _states_file(checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, depth: int, folder: Path) -> Path:
+    parts = [checkpoint.digest, str(depth), str(_limit(reader)), digest_of(texts)]
+    return folder / f"{digest_of(parts)[:16]}.npy"
 
 
 def cached(folder: Path, parts: Sequence[object], compute: Callable[[], np.ndarray]) -> np.ndarray:
     """The array that `compute` gives, kept in `folder` under a digest of `parts`."""
-    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-    file = folder / f"{key}.safetensors"
+    file = _file(folder, parts)
     if file.is_file():
         return load_file(file)["array"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +133,10 @@ def cached(folder: Path, parts: Sequence[object], compute: Callable[[], np.ndarr
     save_file({"array": np.ascontiguousarray(array)}, partial)
     partial.replace(file)
     return array
+
+
+def _file(folder: Path, parts: Sequence[object]) -> Path:
+    return folder / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.safetensors"
 
 
 def digest_of(texts: Sequence[object]) -> str:
@@ -122,10 +150,35 @@ def digest_of(texts: Sequence[object]) -> str:
 def features(
     body: nn.Module, checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, folder: Path
 ) -> np.ndarray:
-    """`pooled_layers` of texts, computed once a run: kept in `folder`, keyed by checkpoint, length and texts."""
-    limit = reader.truncation["max_length"] if reader.truncation else 0
-    parts = ("features", checkpoint.digest, limit, digest_of(texts))
-    return cached(folder, parts, lambda: pooled_layers(body, encode(reader, texts), lambda done: None))
+    """`pooled_layers` of texts, computed once a run: kept in `folder`, keyed by checkpoint, length and texts.
+
+    The states below the upper half of the layers are kept beside it, where `stored_states` will look for them.
+    """
+    def computed() -> np.ndarray:
+        encoded, depth = encode(reader, texts), middle(checkpoint.layers)
+        file = _states_file(checkpoint, reader, texts, depth=depth, folder=folder)
+        partial = file.with_suffix(".partial")
+        small = 2e-6 * float(encoded.lengths.sum()) * width_of(body) <= KEPT_MB
+        found = pooled_layers(body, encoded, keep={depth: partial} if small else {})
+        if small:
+            partial.replace(file)
+        return found
+
+    return cached(folder, _features(checkpoint, reader, texts), computed)
+
+
+def known_features(checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, folder: Path) -> np.ndarray | None:
+    """What `features` of these texts left in `folder` earlier in the run, if it was called."""
+    file = _file(folder, _features(checkpoint, reader, texts))
+    return load_file(file)["array"] if file.is_file() else None
+
+
+def _features(checkpoint: Checkpoint, reader: Tokenizer, texts: Texts) -> tuple[object, ...]:
+    return "features", checkpoint.digest, _limit(reader), digest_of(texts)
+
+
+def _limit(reader: Tokenizer) -> int:
+    return int(reader.truncation["max_length"]) if reader.truncation else 0
 
 
 @torch.inference_mode()

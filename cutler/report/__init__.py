@@ -60,6 +60,7 @@ def _shown(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> d
         "lead": sentences.lead(record, evidence),
         "limits_words": sentences.limits(record),
         "calibrated": sentences.calibrated(record),
+        "learned": sentences.learned(record),
         "view": view,
     } | _drawn(record)
 

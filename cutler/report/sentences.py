@@ -49,6 +49,17 @@ def calibrated(record: Record) -> str:
     return f"{told}, thresholds {min(cuts):.2f} to {max(cuts):.2f}" if cuts else told
 
 
+def learned(record: Record) -> str:
+    """Which rows the pick has learned from."""
+    facts, tried = record.profile, record.pick.trial
+    told = f"{tried.rows or facts.n_train:,} training rows"
+    if not record.plan.refit:
+        return told
+    held_out = facts.n_validation + facts.n_calibration
+    what = "the heads of members that learn nothing else were" if tried.candidate.members else "the head was"
+    return f"{told}; after the pick {what} fitted again on these and the {held_out:,} held-out rows that had chosen it"
+
+
 def _why(record: Record) -> str:
     finished = sum(trial.status == "complete" for trial in record.trials)
     tried = f"{len(record.trials)} models were tried, {finished} came to their end."

@@ -42,7 +42,8 @@ NO_MEMBERS = ("majority",)
 class Planner:
     """Sizes one stage after the other, each with the seconds that are left when it is asked for.
 
-    `planned` are the items so far; `dropped` and `infeasible` what was left out, for lack of time and for the limits.
+    `planned` are the items so far; `dropped` and `infeasible` what was left out, for lack of time and for the limits;
+    `shared` names the work on all rows that is planned by now, and need not be done again.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Planner:
         self.seed, self.threads, self.budget_s = seed, threads, constraints.budget_s
         self.share = ONE_SHOT_SHARE
         self.planned: list[PlanItem] = []
+        self.shared: set[str] = set()
         self.dropped: list[tuple[str, str]] = []
         self.infeasible: list[tuple[Candidate, str]] = []
         self.proposed: list[tuple[Family, Candidate]] = []
@@ -143,6 +145,8 @@ class Planner:
             found = (_shots(ours, self.fold, left_s, share=self.share, whole=True)
                      or _shots(quickest, self.fold, left_s, share=self.share, whole=False))  # fmt: skip
             planned = {item.candidate for item in found}
+            whole = {item.candidate for item in found if item.rows == len(self.fold.train)}
+            self.shared |= {pace.shares for candidate, pace in ours if candidate in whole and pace.shares}
             for candidate, pace in ours:
                 if candidate not in planned:
                     need = pace.seconds(len(self.fold.train) + len(self.fold.validation))
@@ -153,7 +157,8 @@ class Planner:
         return items
 
     def _ladder(self) -> list[PlanItem]:
-        climbers = [(c, self._pace(f, c)) for f, c in self.feasible if c.checkpoint and f.trained_in_steps]
+        paced = [(c, self._pace(f, c)) for f, c in self.feasible if c.checkpoint and f.trained_in_steps]
+        climbers = [(c, replace(pace, row_s=0.0) if pace.shares in self.shared else pace) for c, pace in paced]
         items, dropped = ladder_of(climbers, self.fold, self.left_s)
         if climbers and not items and not self.planned:  # nothing else was asked for: a little is better than nothing
             return [lone(*climbers[0], self.fold, self.clock)]

@@ -113,6 +113,7 @@ class Family(ABC):
     name: ClassVar[str]
     heads: ClassVar[tuple[Head, ...]]
     trained_in_steps: ClassVar[bool] = False
+    refits: ClassVar[bool] = False
 
     @abstractmethod
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
@@ -131,6 +132,13 @@ class Family(ABC):
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
     ) -> Model:
         """Train to step `until`, going on from `state` (a folder) where it holds an earlier stop."""
+
+    def refit(self, model: Model, task: Task, fold: Fold, *, state: Path, seed: int) -> Model:
+        """The model with its head fitted anew on all rows of the fold, held-out ones too, all choices as they were.
+
+        Called after the pick, of families that say they can (`refits`), with the `state` of `fit`.
+        """
+        return model
 
 
 class Compressor(ABC):

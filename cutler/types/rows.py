@@ -50,6 +50,11 @@ class Fold:
     validation: Sequence[Row]
     calibration: Sequence[Row] = ()
 
+    @property
+    def rows(self) -> Sequence[Row]:
+        """All of them, in this order."""
+        return [*self.train, *self.validation, *self.calibration]
+
 
 @dataclass(frozen=True)
 class Splits:

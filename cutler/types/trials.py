@@ -96,8 +96,9 @@ class Trial:
     """One candidate tried, kept whatever became of it.
 
     `metrics` are of the validation split, by name; `score` is the primary one, larger is better. `estimate` is the
-    cost foreseen before training, `cost` the cost measured afterwards in the artefact that would ship. `folder` holds
-    the model and `validation.safetensors`, its scores on validation, for paired tests.
+    cost foreseen before training, `cost` the cost measured afterwards in the artefact that would ship. `step` is where
+    training ended, `rows` how many training rows it drew from. `folder` holds the model and `validation.safetensors`,
+    its scores on validation, for paired tests.
     """
 
     candidate: Candidate
@@ -108,6 +109,7 @@ class Trial:
     estimate: Cost = Cost()
     reason: str = ""
     step: int = 0
+    rows: int = 0
     folder: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -193,7 +195,7 @@ class Plan:
     """The work, sized once from a short timing calibration, in steps and rows; the same plan gives the same model.
 
     `infeasible` are candidates that are foreseen to break a limit, `dropped` names those that there is no time for,
-    each with the reason.
+    each with the reason. `refit` says that the head of the pick was fitted again on held-out rows too.
     """
 
     seed: int
@@ -202,6 +204,7 @@ class Plan:
     items: tuple[PlanItem, ...]
     dropped: tuple[tuple[str, str], ...] = ()
     infeasible: tuple[tuple[Candidate, str], ...] = ()
+    refit: bool = False
 
     def as_json(self) -> dict[str, Any]:
         items = [{**asdict(item), "name": item.candidate.name, "candidate": item.candidate.as_json()}
@@ -219,7 +222,8 @@ class Plan:
         dropped = tuple((str(name), str(why)) for name, why in data["dropped"])
         infeasible = tuple((Candidate.from_json(candidate), str(why)) for candidate, why in data["infeasible"])
         seed, threads = whole(data["seed"], "seed"), whole(data["threads"], "threads", least=1)
-        return cls(seed, threads, float(data["budget_s"]), items, dropped, infeasible)
+        return cls(seed, threads, float(data["budget_s"]), items, dropped, infeasible,
+                   refit=data.get("refit", False) is True)  # fmt: skip
 
 
 @dataclass(frozen=True)
