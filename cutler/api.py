@@ -89,7 +89,7 @@ def fit(
     where the data, the limits or an argument cannot be worked with, before training wherever that can be known.
     """
     job = _job(out, constraints, threads, progress)
-    given = _given(plan, families, checkpoints)
+    given = _given(plan, families, checkpoints, seed=seed)
     seed = given.seed if given else seed
     _checkpoints([name for item in given.items for name in item.candidate.checkpoints] if given else ())
     with job.stage("read and split"):
@@ -112,7 +112,7 @@ def dry_run(
 ) -> dict[str, Any]:  # fmt: skip
     """What `fit` would do with the same arguments: task, profile and plan; nothing is trained or written."""
     job = _job(out, constraints, threads, progress)
-    given = _given(plan, families, checkpoints)
+    given = _given(plan, families, checkpoints, seed=seed)
     table = data.read(source)
     asked = tasks.choose(table, name=task, columns=columns, metric=metric)
     tasks.check_floors(asked, table, job.constraints.floors)
@@ -241,14 +241,22 @@ def read_plan(path: Path | str) -> Plan:
     return found
 
 
-def _given(plan: Path | str | None, families: Sequence[str], checkpoints: Sequence[str]) -> Plan | None:
+def _given(
+    plan: Path | str | None, families: Sequence[str], checkpoints: Sequence[str], *, seed: int
+) -> Plan | None:
     """The plan that is to be repeated, if any. Raises UsageError where other choices are made beside it."""
     if plan and (families or checkpoints):
         raise UsageError(
             "a plan, or families and checkpoints", found=f"{plan} and {', '.join([*families, *checkpoints])}",
             do="leave the families and checkpoints out: the plan names those it was made of",
         )  # fmt: skip
-    return read_plan(plan) if plan else None
+    found = read_plan(plan) if plan else None
+    if found and seed not in (0, found.seed):
+        raise UsageError(
+            f"the seed {found.seed} of the plan, or none", found=f"seed {seed} beside {plan}",
+            do="leave the seed out to repeat the plan, or the plan to draw anew",
+        )  # fmt: skip
+    return found
 
 
 def _job(

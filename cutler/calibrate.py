@@ -14,7 +14,7 @@ from cutler import metrics
 from cutler.models.base import Decision, Fitted, Headed, Linear, Matrix
 from cutler.models.ensemble import Ensemble
 from cutler.models.heads import HELD_PENALTIES, Scaler, balance, encode, held, labels_of, path, ridge
-from cutler.types import Candidate, Fold, Monitor, Row, Task
+from cutler.types import Answer, Candidate, Fold, Monitor, Row, Task
 
 PROBE_PENALTIES = (0.3, 0.03)
 STEPS = 64
@@ -53,19 +53,35 @@ def temperature(scores: np.ndarray, targets: Sequence[Any], decision: Decision) 
 
 def decide(task: Task, decision: Decision, scores: np.ndarray, rows: Sequence[Row]) -> Decision:
     """The decision with thresholds tuned on these rows; as it was for heads that have none."""
-    if decision.head != "classes":
-        return decision
-    targets = task.targets(rows)
-    options = [_shared(task, decision, scores, targets), _own(decision, scores, targets)]
-    halves = [np.arange(len(targets)) % 2 == 0, np.arange(len(targets)) % 2 == 1]
-    crossed = [_crossed(task, decision, scores, targets, own=own, halves=halves) for own in (False, True)]
-    return replace(decision, thresholds=options[int(crossed[1] > crossed[0])])
+    return _decided(task, decision, scores, rows)[0]
 
 
 def judge(task: Task, decision: Decision, scores: np.ndarray, rows: Sequence[Row]) -> tuple[Decision, float]:
-    """The tuned decision and the primary metric that it reaches on these rows."""
-    tuned = decide(task, decision, scores, rows)
-    return tuned, task.score(task.targets(rows), [answer.value for answer in tuned.answers(scores)])
+    """The tuned decision, and the primary metric when each half of these rows is answered by the other's thresholds."""
+    tuned, found = _decided(task, decision, scores, rows)
+    return tuned, task.score(task.targets(rows), [answer.value for answer in found])
+
+
+def answers(task: Task, decision: Decision, scores: np.ndarray, rows: Sequence[Row]) -> list[Answer]:
+    """The answers by which a model is judged on the rows that its thresholds are tuned on; others are its own."""
+    return _decided(task, decision, scores, rows)[1]
+
+
+def _decided(
+    task: Task, decision: Decision, scores: np.ndarray, rows: Sequence[Row]
+) -> tuple[Decision, list[Answer]]:
+    """The decision tuned on these rows, and their answers by thresholds that the other half of them gave.
+
+    One threshold for all labels or one each, whichever the crossed answers speak for.
+    """
+    if decision.head != "classes":
+        return decision, decision.answers(scores)
+    targets = task.targets(rows)
+    crossed = [_crossed(task, decision, scores, targets, own=own) for own in (False, True)]
+    reached = [task.score(targets, [answer.value for answer in found]) for found in crossed]
+    own = reached[1] > reached[0]
+    thresholds = _own(decision, scores, targets) if own else _shared(task, decision, scores, targets)
+    return replace(decision, thresholds=thresholds), crossed[int(own)]
 
 
 @dataclass(frozen=True)
@@ -185,20 +201,16 @@ def uneven_in(task: Task, rows: Sequence[Row]) -> bool:
 
 
 def _crossed(
-    task: Task, decision: Decision, scores: np.ndarray, targets: Sequence[Any], *, own: bool, halves: list[np.ndarray]
-) -> float:
-    """The metric when each half of the rows is judged with thresholds of the other half."""
-    total = 0.0
+    task: Task, decision: Decision, scores: np.ndarray, targets: Sequence[Any], *, own: bool
+) -> list[Answer]:
+    """An answer a row, each half of the rows answered with thresholds of the other half."""
+    found: dict[int, Answer] = {}
+    halves = [np.arange(first, len(targets), 2) for first in (0, 1)]
     for there, here in (halves, halves[::-1]):
-        known, unknown = _subset(targets, there), _subset(targets, here)
+        known = [targets[i] for i in there.tolist()]
         cut = _own(decision, scores[there], known) if own else _shared(task, decision, scores[there], known)
-        answers = replace(decision, thresholds=cut).answers(scores[here])
-        total += task.score(unknown, [answer.value for answer in answers])
-    return total
-
-
-def _subset(items: Sequence[Any], mask: np.ndarray) -> list[Any]:
-    return [items[i] for i in np.flatnonzero(mask).tolist()]
+        found |= zip(here.tolist(), replace(decision, thresholds=cut).answers(scores[here]), strict=True)
+    return [found[i] for i in range(len(targets))]
 
 
 def _shared(task: Task, decision: Decision, scores: np.ndarray, targets: Sequence[Any]) -> tuple[float, ...]:

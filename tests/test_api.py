@@ -290,6 +290,9 @@ def test_a_plan_with_an_unknown_family_and_one_beside_other_choices_are_refused(
         api.read_plan(file)
     with pytest.raises(UsageError, match="a plan, or families and checkpoints"):
         cutler.fit(ROWS, plan=file, families=["majority"])
+    file.write_text(json.dumps(PLAN))
+    with pytest.raises(UsageError, match=f"the seed {PLAN['seed']} of the plan"):
+        cutler.fit(ROWS, plan=file, seed=PLAN["seed"] + 1)
 
 
 def test_going_on_from_rows_that_cannot_be_used_is_refused(linear, tmp_path):

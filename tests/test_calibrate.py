@@ -78,6 +78,18 @@ def test_thresholds_serve_the_metric_where_zero_does_not():
     assert len(tuned.thresholds) == 3
 
 
+def test_thresholds_are_not_judged_on_the_rows_that_they_were_tuned_on():
+    rng = np.random.default_rng(5)
+    on = rng.random((60, 3)) < 0.15
+    scores = rng.normal(size=on.shape)  # which says nothing
+    rows = [{"text": "x", "labels": tuple(np.array(LABELS)[row].tolist())} for row in on]
+    tuned, judged = calibrate.judge(SEVERAL, Decision("classes", LABELS, ("text",)), scores, rows)
+    flattered = SEVERAL.score(SEVERAL.targets(rows), [a.value for a in tuned.answers(scores)])
+    found = calibrate.answers(SEVERAL, tuned, scores, rows)
+    assert judged < flattered - 0.02
+    assert judged == SEVERAL.score(SEVERAL.targets(rows), [a.value for a in found])
+
+
 def test_a_label_without_a_positive_row_is_not_answered():
     scores = np.random.default_rng(0).normal(size=(40, 3))
     targets = [("a",) if score > 0 else () for score in scores[:, 0]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cutler import metrics
+from cutler import calibrate, metrics
 from cutler.errors import ConstraintError
 from cutler.models.base import decision_in
 from cutler.search.trials import scores_of
@@ -22,12 +22,12 @@ def pick(
     Raises ConstraintError where no complete trial keeps the limits and floors.
     """
     targets = task.targets(validation)
-    able = [t for t in trials if t.status == "complete" and not _under_floors(task, targets, t, constraints)]
+    able = [t for t in trials if t.status == "complete" and not _under_floors(task, validation, t, constraints)]
     if not able:
-        raise _nothing_fits(task, targets, trials, constraints)
+        raise _nothing_fits(task, validation, trials, constraints)
     best = max(able, key=lambda trial: trial.score)
     weights = metrics.bootstrap_weights(len(validation), seed=seed)
-    drawn = {t.folder: task.resampled(targets, answers_of(t), weights) for t in able}
+    drawn = {t.folder: task.resampled(targets, answers_of(task, validation, t), weights) for t in able}
     losses = {t.folder: 100 * metrics.paired_loss(drawn[best.folder], drawn[t.folder]) for t in able}
     by_price = sorted(able, key=lambda trial: trial.cost.price)
     if constraints.target is not None:
@@ -36,10 +36,10 @@ def pick(
     return Pick(chosen, best.candidate.name, losses[chosen.folder], _why(task, chosen, best, losses, constraints))
 
 
-def answers_of(trial: Trial) -> list[object]:
+def answers_of(task: Task, validation: Sequence[Row], trial: Trial) -> list[object]:
     """What the trial's model answered on validation, from its stored scores."""
     decision = decision_in(Path(trial.folder) / "model")
-    return [answer.value for answer in decision.answers(scores_of(trial))]
+    return [answer.value for answer in calibrate.answers(task, decision, scores_of(trial), validation)]
 
 
 def _by_target(task: Task, by_price: Sequence[Trial], best: Trial, losses: dict[str, float], target: float) -> Pick:
@@ -65,11 +65,12 @@ def _why(task: Task, chosen: Trial, best: Trial, losses: dict[str, float], const
     )
 
 
-def _under_floors(task: Task, targets: Sequence[object], trial: Trial, constraints: Constraints) -> list[str]:
+def _under_floors(task: Task, validation: Sequence[Row], trial: Trial, constraints: Constraints) -> list[str]:
     """A sentence for each floor that the trial misses on validation."""
     if not constraints.floors:
         return []
-    answers, once = answers_of(trial), np.ones((1, len(targets)))
+    targets, answers = task.targets(validation), answers_of(task, validation, trial)
+    once = np.ones((1, len(targets)))
     reached = {name: float(task.resampled(targets, answers, once, metric=name)[0]) for name in constraints.floors}
     return [
         f"{name} {reached[name]:.4f} is under {least:g}" for name, least in constraints.floors.items()
@@ -78,10 +79,10 @@ def _under_floors(task: Task, targets: Sequence[object], trial: Trial, constrain
 
 
 def _nothing_fits(
-    task: Task, targets: Sequence[object], trials: Sequence[Trial], constraints: Constraints
+    task: Task, validation: Sequence[Row], trials: Sequence[Trial], constraints: Constraints
 ) -> ConstraintError:
     ended = [t for t in trials if t.status in ("complete", "infeasible", "failed")]
-    under = [_under_floors(task, targets, t, constraints) if t.status == "complete" else [t.reason] for t in ended]
+    under = [_under_floors(task, validation, t, constraints) if t.status == "complete" else [t.reason] for t in ended]
     seen = [f"{t.candidate.name}: {'; '.join(why)}" for t, why in zip(ended, under, strict=True)]
     if ended and all(trial.status == "failed" for trial in ended):
         return ConstraintError("at least one trial that does not fail", found="; ".join(seen[:4]),

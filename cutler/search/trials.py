@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from cutler import measure, models, registry
+from cutler import calibrate, measure, models, registry
 from cutler.models.base import Fitted
 from cutler.search.clock import Clock
 from cutler.types import Candidate, Constraints, Cost, Fold, Model, Monitor, PlanItem, Profile, Task, Trial
@@ -105,7 +105,8 @@ class Bench:
         save_file({"scores": np.ascontiguousarray(scores)}, folder.parent / "validation.safetensors")
         if not np.isfinite(scores).all():
             return replace(self.stopped(item, "its scores on validation are no finite numbers"), status="failed")
-        values = [answer.value for answer in shipped.decision.answers(scores)]
+        found = calibrate.answers(self.task, shipped.decision, scores, self.fold.validation)
+        values = [answer.value for answer in found]
         targets = self.task.targets(self.fold.validation)
         cost = measure.cost(folder, self.fold.validation, inputs=self.task.inputs, seed=self.seed,
                             train_s=self.spent[item.candidate], threads=self.threads)  # fmt: skip
