@@ -32,13 +32,14 @@ from cutler import (
 )  # fmt: skip
 from cutler.bundle import Bundle
 from cutler.errors import UsageError
+from cutler.models.base import Fitted
 from cutler.search import combining, planning, refitting
 from cutler.search.clock import Clock
 from cutler.search.trials import load as load_trial
 from cutler.types import (
     Checkpoint,
     Constraints,
-    Model,
+    Fold,
     Plan,
     Profile,
     Record,
@@ -76,9 +77,9 @@ class Job:
 
 def fit(
     source: Any, *, task: str | None = None, columns: Mapping[str, str] | None = None,
-    constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None, seed: int = 0,
-    plan: Path | str | None = None, threads: int | None = None, group: str | None = None, examples: bool = True,
-    weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
+    constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None,
+    seed: int | None = None, plan: Path | str | None = None, threads: int | None = None, group: str | None = None,
+    examples: bool = True, weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Chosen:  # fmt: skip
     """The cheapest model for `source` that is good enough within `constraints`, as a bundle in `out`.
@@ -90,7 +91,7 @@ def fit(
     """
     job = _job(out, constraints, threads, progress)
     given = _given(plan, families, checkpoints, seed=seed)
-    seed = given.seed if given else seed
+    seed = given.seed if given else seed or 0
     _checkpoints([name for item in given.items for name in item.candidate.checkpoints] if given else ())
     with job.stage("read and split"):
         table = data.read(source)
@@ -105,9 +106,9 @@ def fit(
 
 def dry_run(
     source: Any, *, task: str | None = None, columns: Mapping[str, str] | None = None,
-    constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None, seed: int = 0,
-    plan: Path | str | None = None, threads: int | None = None, group: str | None = None, examples: bool = True,
-    weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
+    constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None,
+    seed: int | None = None, plan: Path | str | None = None, threads: int | None = None, group: str | None = None,
+    examples: bool = True, weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What `fit` would do with the same arguments: task, profile and plan; nothing is trained or written."""
@@ -116,13 +117,14 @@ def dry_run(
     table = data.read(source)
     asked = tasks.choose(table, name=task, columns=columns, metric=metric)
     tasks.check_floors(asked, table, job.constraints.floors)
-    splits = data.split(table, asked, seed=given.seed if given else seed, group=group)
+    seed = given.seed if given else seed or 0
+    splits = data.split(table, asked, seed=seed, group=group)
     facts = profile.describe(splits, asked)
     if given is None:
         planner = _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families)
         with job.clock.holding(combining.room_s(planner, job.constraints.budget_s)):
             list(planner.stages(dry=True))
-        given = planner.plan()
+        given = replace(planner.plan(), refit=not job.constraints.floors)
     return {
         "task": asked.name, "metric": asked.metric, "columns": asked.columns, "profile": facts.as_json(),
         "constraints": job.constraints.as_json(), "plan": given.as_json(),
@@ -204,25 +206,22 @@ def _carry_out(
     job.seconds |= found.seconds
     picked = search.picked(asked, splits.fold, found, job.constraints)
     with job.stage("calibrate and evaluate"):
-        model = load_trial(picked.trial)
-        calibration = calibrate.fit(model, asked, splits.fold)
-        model, plan = (model, found.plan) if found.interrupted else refitting.refit(
-            model, found.trials, asked, splits.fold, plan=found.plan, planned=isinstance(work, Plan), clock=job.clock,
-            folder=place,
-        )  # fmt: skip
-        model.save(Path(picked.trial.folder) / "model")
-        evidence = evaluate.on_test(model, asked, splits.test, floors=_floors(found.trials), examples=examples,
+        settled = _settled(job, asked, splits.fold, found, picked.trial, planned=isinstance(work, Plan))
+        settled.model.save(Path(picked.trial.folder) / "model")
+        evidence = evaluate.on_test(settled.model, asked, splits.test, floors=settled.floors, examples=examples,
                                     seed=found.plan.seed)  # fmt: skip
+    plan = replace(found.plan, refit=settled.refit)
     record = Record(
         task=asked.name, columns=asked.columns, metric=asked.metric, source=source, profile=facts,
         constraints=job.constraints, plan=plan, trials=found.trials, pick=picked, seconds=dict(job.seconds),
-        calibration=calibration, checkpoints=_used(found.trials), machine={**measure.machine(), "threads": job.threads},
-        version=__version__,
+        calibration=settled.calibration, checkpoints=_used(found.trials), version=__version__,
+        machine={**measure.machine(), "threads": job.threads},
     )  # fmt: skip
     files = report.render(record, evidence, checks.run(record, evidence), bundle=job.out.name)
     files["plan.json"] = json.dumps(plan.as_json(), indent=1, ensure_ascii=False)
     if examples:
-        files[bundle.ROWS] = _sample(splits, found.plan.seed)
+        learned = [*splits.train, *splits.validation] if settled.refit else splits.train
+        files[bundle.ROWS] = _sample(learned, found.plan.seed)
     folder = Path(picked.trial.folder) / "model"
     return Chosen.of(bundle.write(job.out, task=asked, model=folder, files=files, weights=weights))
 
@@ -242,7 +241,7 @@ def read_plan(path: Path | str) -> Plan:
 
 
 def _given(
-    plan: Path | str | None, families: Sequence[str], checkpoints: Sequence[str], *, seed: int
+    plan: Path | str | None, families: Sequence[str], checkpoints: Sequence[str], *, seed: int | None
 ) -> Plan | None:
     """The plan that is to be repeated, if any. Raises UsageError where other choices are made beside it."""
     if plan and (families or checkpoints):
@@ -251,7 +250,7 @@ def _given(
             do="leave the families and checkpoints out: the plan names those it was made of",
         )  # fmt: skip
     found = read_plan(plan) if plan else None
-    if found and seed not in (0, found.seed):
+    if found and seed not in (None, found.seed):
         raise UsageError(
             f"the seed {found.seed} of the plan, or none", found=f"seed {seed} beside {plan}",
             do="leave the seed out to repeat the plan, or the plan to draw anew",
@@ -300,7 +299,34 @@ def _used(trials: Sequence[Trial]) -> tuple[Checkpoint, ...]:
     return tuple(replace(catalog.find(name), name=name) for name in names)
 
 
-def _floors(trials: Sequence[Trial]) -> dict[str, Model]:
+@dataclass(frozen=True)
+class Settled:
+    """The pick as it ships, the floors it is compared with, how it was calibrated, whether heads were fitted again."""
+
+    model: Fitted
+    floors: Mapping[str, Fitted]
+    calibration: Mapping[str, Any]
+    refit: bool
+
+
+def _settled(job: Job, asked: Task, fold: Fold, found: search.Found, picked: Trial, *, planned: bool) -> Settled:
+    """Calibrate the pick, and fit its head once more, and that of the floor, where the plan says so or time allows.
+
+    Floors of other metrics were certified for the first head, which therefore stays. What is calibrated on rows of its
+    own is so at last; where validation serves twice, before the head has learned from it.
+    """
+    model, floors = load_trial(picked), _floors(found.trials)
+    again = refitting.Refit(found.trials, asked, fold, seed=found.plan.seed)
+    wanted = found.plan.refit if planned else job.clock.allows(again.seconds([model, *floors.values()]))
+    allowed = bool(again.able(model)) and not found.interrupted and not job.constraints.floors
+    calibration = {} if fold.calibration else calibrate.fit(model, asked, fold)
+    first = model
+    if wanted and allowed:
+        model, floors = again(model), {name: again(floor) for name, floor in floors.items()}
+    return Settled(model, floors, calibration or calibrate.fit(model, asked, fold), refit=model is not first)
+
+
+def _floors(trials: Sequence[Trial]) -> dict[str, Fitted]:
     """The majority answer and the best linear model, by trial name."""
     complete = [t for t in trials if t.folder]
     majority = [t for t in complete if t.candidate.family == "majority"]
@@ -308,8 +334,8 @@ def _floors(trials: Sequence[Trial]) -> dict[str, Model]:
     return {t.candidate.name: load_trial(t) for t in [*majority[:1], *linear[:1]]}
 
 
-def _sample(splits: Splits, seed: int) -> str:
-    """Training rows for rehearsal, drawn by the seed, as JSON Lines."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(splits.train))[:KEPT_ROWS])
-    return "".join(json.dumps(splits.train[i], ensure_ascii=False) + "\n" for i in chosen)
+def _sample(rows: Sequence[Row], seed: int) -> str:
+    """Rows that were learned from, for rehearsal, drawn by the seed, as JSON Lines."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:KEPT_ROWS])
+    return "".join(json.dumps(rows[i], ensure_ascii=False) + "\n" for i in chosen)
 

@@ -63,8 +63,8 @@ def judge(task: Task, decision: Decision, scores: np.ndarray, rows: Sequence[Row
 
 
 def answers(task: Task, decision: Decision, scores: np.ndarray, rows: Sequence[Row]) -> list[Answer]:
-    """The answers by which a model is judged on the rows that its thresholds are tuned on; others are its own."""
-    return _decided(task, decision, scores, rows)[1]
+    """The answers by which a model is judged on the rows that its thresholds, if it has any, were tuned on."""
+    return _decided(task, decision, scores, rows)[1] if decision.thresholds else decision.answers(scores)
 
 
 def _decided(
@@ -77,6 +77,9 @@ def _decided(
     if decision.head != "classes":
         return decision, decision.answers(scores)
     targets = task.targets(rows)
+    if len(targets) < 2:
+        decision = replace(decision, thresholds=_shared(task, decision, scores, targets))
+        return decision, decision.answers(scores)
     crossed = [_crossed(task, decision, scores, targets, own=own) for own in (False, True)]
     reached = [task.score(targets, [answer.value for answer in found]) for found in crossed]
     own = reached[1] > reached[0]

@@ -212,12 +212,20 @@ def _check_fitting(family: Family, candidate: Candidate, task: Task, part: Fold,
     assert all(step >= 1 and not math.isnan(score) for step, score in heard), "the monitor hears of steps and scores"
     check_model(model, part.validation, folder / "stored")
     if family.refits:
-        again = family.refit(model, task, part, state=folder / "first" / candidate.key, seed=3)
-        assert again.candidate == model.candidate, "a model whose head is fitted again keeps its choices"
-        check_model(again, part.validation, folder / "again")
+        _check_refitting(family, model, task, part, folder)
     if family.trained_in_steps:
         assert heard, "a family that is trained in steps tells its monitor"
         _check_stopping(family, candidate, task, part, folder)
+
+
+def _check_refitting(family: Family, model: Model, task: Task, part: Fold, folder: Path) -> None:
+    state, every = folder / "first" / model.candidate.key, len(part.train) + len(part.validation)
+    chosen = [np.arange(every) < n_rows for n_rows in (len(part.train), every)]
+    same, more = (family.refit(model, task, part, learn=learn, state=state, seed=3) for learn in chosen)
+    assert more.candidate == model.candidate, "a model whose head is fitted again keeps its choices"
+    apart = np.abs(more.scores(part.validation) - same.scores(part.validation)).max()
+    assert apart > 1e-4, "a head that is fitted again learns from the rows that it is told to"
+    check_model(more, part.validation, folder / "again")
 
 
 def _check_stopping(family: Family, candidate: Candidate, task: Task, part: Fold, folder: Path) -> None:

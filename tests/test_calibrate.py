@@ -144,3 +144,15 @@ def test_a_fitted_head_reads_features_as_they_are(two_classes):
     answers = [a.value for a in found.decision.answers(found.head(np.float32(v)))]
     assert ONE.score(ONE.targets(validation), answers) == found.score > 0.9
     assert Scaler(np.float32(x)).std[1] > 1e3
+
+
+def test_a_model_without_thresholds_is_judged_by_its_own_answers():
+    rows = [{"text": "x", "labels": ("a",)}] * 6
+    plain, scores = Decision("classes", LABELS, ("text",)), np.full((6, 3), -1.0)
+    assert [answer.value for answer in calibrate.answers(SEVERAL, plain, scores, rows)] == [()] * 6
+
+
+def test_one_row_has_no_other_half_and_is_answered_by_its_own_thresholds():
+    rows, scores = [{"text": "x", "labels": ("a",)}], np.array([[2.0, -1.0, -2.0]])
+    tuned, _ = calibrate.judge(SEVERAL, Decision("classes", LABELS, ("text",)), scores, rows)
+    assert calibrate.answers(SEVERAL, tuned, scores, rows) == tuned.answers(scores)

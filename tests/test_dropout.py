@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from transformers import ModernBertConfig, ModernBertModel
 
 from cutler import catalog
 from cutler.models import body as bodies
@@ -35,11 +36,10 @@ def test_what_is_dropped_gets_no_gradient_and_the_rest_its_scale():
     assert torch.equal(given.grad, kept.detach())
 
 
-@pytest.mark.parametrize("p", [0.0, 0.001])
-def test_nothing_is_dropped_where_p_is_nothing_or_when_predicting(p):
+@pytest.mark.parametrize(("p", "training"), [(0.0, True), (0.5, False)])
+def test_nothing_is_dropped_where_p_is_nothing_or_when_predicting(p, training):
     given = torch.randn(20, 20)
-    assert torch.equal(Dropout(0.0)(given), given)
-    assert torch.equal(Dropout(0.5).eval()(given), given)
+    assert torch.equal(Dropout(p).train(training)(given), given)
 
 
 def test_a_body_drops_hidden_states_cheaply_and_attention_weights_not_at_all(checkpoint):
@@ -52,3 +52,16 @@ def test_a_body_drops_hidden_states_cheaply_and_attention_weights_not_at_all(che
     assert rest
     assert all(isinstance(part, Dropout) and part.p > 0 for part in rest)
     assert not any(part.training for part in rest), "a body that predicts goes on predicting"
+
+
+def test_attention_whose_dropout_is_a_number_drops_nothing_either():
+    config = ModernBertConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        attention_dropout=0.3, mlp_dropout=0.2, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1,
+        sep_token_id=2,
+    )  # fmt: skip
+    body = ModernBertModel(config)
+    quicken(body)
+    attention = [part for part in body.modules() if hasattr(part, "Wqkv")]
+    assert [part.attention_dropout for part in attention] == [0.0, 0.0]
+    assert [part.out_drop.p for part in attention] == [0.3, 0.3], "what comes out of attention is hidden states"

@@ -71,7 +71,7 @@ def fit(
     floor: Annotated[Many, Option(metavar="METRIC=VALUE", help="Least value of another. May be repeated.")] = None,
     metric: Annotated[str | None, Option(metavar="NAME", help="What counts: macro_f1, recall:spam, …")] = None,
     out: Annotated[Path | None, Option(metavar="FOLDER", help="For the bundle; SOURCE.cutler if left out.")] = None,
-    seed: Annotated[int, Option(metavar="N", help="For the splits and all that is random.")] = 0,
+    seed: Annotated[int | None, Option(metavar="N", help="For the splits and all that is random.")] = None,
     plan: Annotated[Path | None, Option(metavar="FILE", help="Repeat the work of this plan.json.")] = None,
     threads: Annotated[int | None, Option(metavar="N", help="Processor threads; all of them if left out.")] = None,
     group: Annotated[str | None, Option(metavar="COLUMN", help="Rows equal here stay in one split.")] = None,

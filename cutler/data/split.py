@@ -146,11 +146,12 @@ def _refuse_empty(chosen: np.ndarray, part: str, *, group: str | None) -> None:
 def _splits(
     parts: dict[str, list[Row]], keys: dict[str, list[str]], *, aside: list[SetAside], made: tuple[str, ...], task: Task
 ) -> Splits:
-    known = set(keys["train"])
+    known, tested = set(keys["train"]), set(keys["test"])
     found = duplicates.conflicts(parts["train"], keys["train"], target=task.target) if task.head != "number" else []
     return Splits(
         train=parts["train"], validation=parts["validation"], test=parts["test"],
         calibration=parts.get("calibration", ()), set_aside=aside, made=made,
         duplicates=len(keys["train"]) - len(known), conflicts=found,
         leaks={part: sum(key in known for key in keys[part]) for part in ("validation", "test")},
+        withheld=frozenset(place for place, key in enumerate(keys["validation"]) if key in tested),
     )  # fmt: skip

@@ -66,7 +66,8 @@ class Encoder(Family):
         depth = checkpoint.layers - candidate["trained_layers"]
         step_s = pace.step_s(checkpoint, candidate["trained_layers"], lengths) * tokens * recipe_of(candidate).batch
         last_check = min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
-        kept = not candidate["joint"] and depth == bodies.middle(checkpoint.layers)
+        kept = (not candidate["joint"] and depth == bodies.middle(checkpoint.layers)
+                and stored.kept(tokens * len(fold.train), checkpoint.width))  # fmt: skip
         return Pace(fixed_s=PACKED_S + last_check, row_s=layer_s * depth, step_s=(1 + CHECKING) * step_s,
                     answer_s=layer_s * checkpoint.layers,
                     shares=pace.features_of(checkpoint, candidate["max_tokens"]) if kept else "")  # fmt: skip
@@ -131,7 +132,7 @@ class _Course:
         shared = state.parent / "shared"
         sides = [] if self.candidate["joint"] else texts_of(self.fold.train, self.task.inputs)
         known = [stored.known_features(self.source, self.reader, side, folder=shared) for side in sides]
-        ours = [side[-1, 0, self.first].astype(np.float32) for side in known if side is not None]
+        ours = [side[self.first].astype(np.float32) for side in known if side is not None]
         if sides and len(ours) == len(sides):
             return combine(ours)
         parts = ("first", self.targets.width, len(self.first))

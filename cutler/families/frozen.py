@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ class Frozen(Family):
             Candidate(self.name, name, {"depth": depth, "max_tokens": max_tokens})
             for name, found in encoders
             for max_tokens in pace.token_limits(found, profile)
-            for depth in sorted({max(1, found.layers // 2), found.layers})
+            for depth in sorted({found.layers - body.middle(found.layers), found.layers})
         ]
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
@@ -86,14 +87,15 @@ class Frozen(Family):
             max_tokens=candidate["max_tokens"], source=Path(checkpoint.path), keep_weights=False,
         )  # fmt: skip
 
-    def refit(self, model: Model, task: Task, fold: Fold, *, state: Path, seed: int) -> Pooled:
+    def refit(
+        self, model: Model, task: Task, fold: Fold, *, learn: np.ndarray, state: Path, seed: int
+    ) -> Pooled:
         assert isinstance(model, Pooled)
-        chosen = model.candidate
+        rows, chosen = list(compress([*fold.train, *fold.validation], learn)), model.candidate
         place = int(chosen["layer"]), body.POOLINGS.index(chosen["pooling"])
-        parts = [_at(_features(chosen, task, rows, state), *place)
-                 for rows in (fold.train, fold.validation, fold.calibration) if rows]  # fmt: skip
-        head = calibrate.refit_head(task, model.decision, np.concatenate(parts), fold.rows, penalty=chosen["penalty"],
-                                    balanced=chosen["balanced"])  # fmt: skip
+        known = [_at(_features(chosen, task, part, state), *place) for part in (fold.train, fold.validation)]
+        head = calibrate.refit_head(task, model.decision, np.concatenate(known)[learn], rows,
+                                    penalty=chosen["penalty"], balanced=chosen["balanced"])  # fmt: skip
         return model.with_head(chosen, model.decision, head)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -83,11 +84,13 @@ class LinearFamily(Family):
         chosen = candidate.having({"C": best, "balanced": balanced})
         return Tfidf(chosen, tuned, vectorizers=vectorizers, head=head)
 
-    def refit(self, model: Model, task: Task, fold: Fold, *, state: Path, seed: int) -> Tfidf:
+    def refit(
+        self, model: Model, task: Task, fold: Fold, *, learn: np.ndarray, state: Path, seed: int
+    ) -> Tfidf:
         assert isinstance(model, Tfidf)
-        coded = encode(task.targets(fold.rows), task.head, model.labels)
-        chosen = model.candidate
-        head = _head(model.features(fold.rows), coded, task, chosen["C"], balanced=chosen["balanced"], seed=seed)
+        rows, chosen = list(compress([*fold.train, *fold.validation], learn)), model.candidate
+        coded = encode(task.targets(rows), task.head, model.labels)
+        head = _head(model.features(rows), coded, task, chosen["C"], balanced=chosen["balanced"], seed=seed)
         return model.with_head(chosen, model.decision, head)
 
 

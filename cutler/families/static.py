@@ -8,6 +8,7 @@ their vector from a linear map of their input embedding, fitted on those that we
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +81,13 @@ class StaticFamily(Family):
             place=np.arange(len(vectors)), head=found.head,
         )  # fmt: skip
 
-    def refit(self, model: Model, task: Task, fold: Fold, *, state: Path, seed: int) -> Static:
+    def refit(
+        self, model: Model, task: Task, fold: Fold, *, learn: np.ndarray, state: Path, seed: int
+    ) -> Static:
         assert isinstance(model, Static)
-        chosen = model.candidate
-        head = calibrate.refit_head(task, model.decision, model.features(fold.rows), fold.rows,
-                                    penalty=chosen["penalty"], balanced=chosen["balanced"])  # fmt: skip
+        rows, chosen = list(compress([*fold.train, *fold.validation], learn)), model.candidate
+        head = calibrate.refit_head(task, model.decision, model.features(rows), rows, penalty=chosen["penalty"],
+                                    balanced=chosen["balanced"])  # fmt: skip
         return model.with_head(chosen, model.decision, head)
 
 

@@ -27,15 +27,13 @@ from cutler.types import Checkpoint
 log = logging.getLogger(__name__)
 
 POOLINGS = ("mean", "first")
+THREADS = torch.get_num_threads()
+"""As many as torch takes when nobody asks."""
 
 
 def middle(layers: int) -> int:
     """How many layers lie below the upper half, which is what is fine-tuned where time is short."""
     return layers - max(1, layers // 2)
-
-
-THREADS = torch.get_num_threads()
-"""As many as torch takes when nobody asks."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ LEVELS = 256
 
 
 class Dropout(nn.Dropout):
-    """As `nn.Dropout`, with `p` rounded to a 256th and noise seeded by torch's generator; on a GPU just that.
+    """As `nn.Dropout`, its noise seeded by torch's generator, and `p` rounded to a 256th where that is not 0 or 1.
+
+    Elsewhere than on a CPU it is `nn.Dropout`.
 
     Source: Srivastava et al. 2014, section 10 (scaled in training).
     """
@@ -26,16 +28,17 @@ class Dropout(nn.Dropout):
 
 
 def quicken(module: nn.Module) -> None:
-    """Put `Dropout` in place of every `nn.Dropout` within, but for those of attention weights, which go.
+    """Put `Dropout` in place of every `nn.Dropout` within, and drop no attention weights.
 
-    Without dropout between queries and keys torch computes attention in one fused kernel.
+    Without dropout of those torch computes attention in one fused kernel. Attention that follows the conventions of
+    transformers is found by the name of its class, its dropout as a module `dropout` or a number `attention_dropout`.
     """
+    attends = type(module).__name__.endswith("Attention")
+    if attends and hasattr(module, "attention_dropout"):
+        setattr(module, "attention_dropout", 0.0)  # noqa: B010 (torch types every attribute as a module or tensor)
     for name, part in list(module.named_children()):
         if type(part) is nn.Dropout:
-            setattr(module, name, Dropout(0.0 if _of_attention(module) else part.p).train(part.training))
+            p = 0.0 if attends and name == "dropout" else part.p
+            setattr(module, name, Dropout(p).train(part.training))
         else:
             quicken(part)
-
-
-def _of_attention(module: nn.Module) -> bool:
-    return any(hasattr(module, name) for name in ("query", "q_proj", "q_lin", "Wqkv"))

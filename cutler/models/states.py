@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -34,6 +35,11 @@ KEPT_MB = 2000
 """Hidden states larger than this are not kept on the chance that somebody needs them."""
 
 
+def kept(n_tokens: float, width: int) -> bool:
+    """Whether states of so many tokens are kept by `features`."""
+    return 2e-6 * n_tokens * width <= KEPT_MB
+
+
 @torch.inference_mode()
 def pooled_layers(body: nn.Module, encoded: Encoded, *, keep: Mapping[int, Path] | None = None) -> np.ndarray:
     """(layers + 1, poolings, texts, width) in half precision, from one forward pass.
@@ -41,7 +47,7 @@ def pooled_layers(body: nn.Module, encoded: Encoded, *, keep: Mapping[int, Path]
     `keep` names files for the states of every token after so many layers, which the pass gives on its way.
     """
     found: np.ndarray | None = None
-    kept = {depth: _flat(file, encoded, width_of(body)) for depth, file in (keep or {}).items()}
+    written = {depth: _flat(file, encoded, width_of(body)) for depth, file in (keep or {}).items()}
     for places in batches(encoded.lengths.tolist()):
         batch = encoded.tensors(places)
         states = run(body, batch, every_layer=True)
@@ -50,9 +56,9 @@ def pooled_layers(body: nn.Module, encoded: Encoded, *, keep: Mapping[int, Path]
         if found is None:
             found = np.zeros((len(states), len(POOLINGS), len(encoded.ids), block.shape[-1]), dtype=np.float16)
         found[:, :, places] = _half(block)
-        for depth, flat in kept.items():
+        for depth, flat in written.items():
             _put(flat, encoded, places, _half(states[depth]))
-    for flat in kept.values():
+    for flat in written.values():
         flat.flush()
     assert found is not None
     return found
@@ -158,7 +164,7 @@ def features(
         encoded, depth = encode(reader, texts), middle(checkpoint.layers)
         file = _states_file(checkpoint, reader, texts, depth=depth, folder=folder)
         partial = file.with_suffix(".partial")
-        small = 2e-6 * float(encoded.lengths.sum()) * width_of(body) <= KEPT_MB
+        small = kept(float(encoded.lengths.sum()), width_of(body))
         found = pooled_layers(body, encoded, keep={depth: partial} if small else {})
         if small:
             partial.replace(file)
@@ -168,9 +174,14 @@ def features(
 
 
 def known_features(checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, folder: Path) -> np.ndarray | None:
-    """What `features` of these texts left in `folder` earlier in the run, if it was called."""
+    """(texts, width): the mean of the last layer, as `features` left it in `folder` earlier in the run, if it did."""
     file = _file(folder, _features(checkpoint, reader, texts))
-    return load_file(file)["array"] if file.is_file() else None
+    if not file.is_file():
+        return None
+    with safe_open(file, "numpy") as opened:
+        array = opened.get_slice("array")
+        last = array.get_shape()[0] - 1
+        return np.asarray(array[last : last + 1, :1][0, 0])
 
 
 def _features(checkpoint: Checkpoint, reader: Tokenizer, texts: Texts) -> tuple[object, ...]:

@@ -55,9 +55,8 @@ def learned(record: Record) -> str:
     told = f"{tried.rows or facts.n_train:,} training rows"
     if not record.plan.refit:
         return told
-    held_out = facts.n_validation + facts.n_calibration
-    what = "the heads of members that learn nothing else were" if tried.candidate.members else "the head was"
-    return f"{told}; after the pick {what} fitted again on these and the {held_out:,} held-out rows that had chosen it"
+    what = "heads of its members were" if tried.candidate.members else "its head was"
+    return f"{told}; after the pick {what} fitted again on these and the validation rows that had chosen it"
 
 
 def _why(record: Record) -> str:

@@ -251,7 +251,7 @@ def most_steps(rows: int) -> int:
 
 def _climber(candidate: Candidate, pace: Pace, fold: Fold, work_s: float, n_alive: int) -> PlanItem:
     steps = int(min(work_s / pace.step_s, most_steps(len(fold.train))))
-    rows = min(len(fold.train), steps * BATCH)
+    rows = min(len(fold.train), steps * BATCH) if pace.row_s else len(fold.train)
     until = tuple(max(LEAST_STEPS // 2, int(steps * share)) for share in rungs_for(n_alive))
     seconds = pace.fixed_s + pace.row_s * (rows + len(fold.validation)) + until[-1] * pace.step_s
     return PlanItem(candidate, rows, until, seconds)

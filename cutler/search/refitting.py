@@ -1,61 +1,76 @@
-"""After the pick: heads are fitted once more, on the rows that chose and calibrated the model too.
+"""After the pick: heads are fitted once more, on the validation rows that chose the model too.
 
-Everything that was chosen stays: features, penalty, class weights, thresholds, temperature, weights of members. The
-head alone is fitted again, on more rows. What was trained by gradient stays: when to stop it, only held-out rows say.
+Everything that was chosen stays: features, penalty, class weights, thresholds, weights of members. The head alone is
+fitted again, on more rows. What was trained by gradient stays: when to stop it, only held-out rows say. Calibration
+rows are not learned from, nor are validation rows whose text stands in test.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from cutler import registry
 from cutler.models.base import Fitted
 from cutler.models.ensemble import Ensemble
-from cutler.search.clock import Clock
-from cutler.types import Candidate, Fold, Plan, Row, Task, Trial
+from cutler.types import Candidate, Fold, Task, Trial
 
+log = logging.getLogger(__name__)
+
+SAMPLE = 50
 SHARE = 0.5
 """Fitting one head again takes at most so much of the time in which it was chosen among several."""
 
 
-def refit(
-    model: Fitted, trials: Sequence[Trial], task: Task, fold: Fold, *, plan: Plan, planned: bool, clock: Clock,
-    folder: Path,
-) -> tuple[Fitted, Plan]:  # fmt: skip
-    """The model with its heads, or those of its members, fitted on all rows of the fold; and the plan that says so.
+class Refit:
+    """What of a search can be fitted again: heads that saw all training rows, of families that say so."""
 
-    A plan that is carried out as it is (`planned`) decides; otherwise the clock. A model whose head was fitted on a
-    part of the training rows stays as it is.
-    """
-    fitted_on = {trial.candidate: trial for trial in trials if trial.status == "complete"}
-    able = [each for each in model.members or [model] if _able(each.candidate, fitted_on, fold)]
-    seconds = SHARE * sum(fitted_on[each.candidate].cost.train_s for each in able)
-    if not able or not (plan.refit if planned else clock.allows(seconds)):
-        return model, replace(plan, refit=False)
-    again = {each.candidate: _again(each, task, fold, folder, plan.seed) for each in able}
-    plan = replace(plan, refit=True)
-    if isinstance(model, Ensemble):
-        return model.having([again.get(member.candidate, member) for member in model.members]), plan
-    return again[model.candidate], plan
+    def __init__(self, trials: Sequence[Trial], task: Task, fold: Fold, *, seed: int) -> None:
+        self.task, self.fold, self.seed = task, fold, seed
+        self.trials: Mapping[Candidate, Trial] = {
+            trial.candidate: trial for trial in trials
+            if trial.status == "complete" and trial.rows == len(fold.train) and not trial.candidate.members
+            and registry.family(trial.candidate.family).refits
+        }  # fmt: skip
 
+    def able(self, model: Fitted) -> list[Fitted]:
+        """Of the model, or of its members, those whose heads can be fitted again."""
+        return [each for each in model.members or [model] if each.candidate in self.trials]
 
-def _able(candidate: Candidate, trials: Mapping[Candidate, Trial], fold: Fold) -> bool:
-    trial = trials.get(candidate)
-    return trial is not None and trial.rows == len(fold.train) and registry.family(candidate.family).refits
+    def seconds(self, models: Sequence[Fitted]) -> float:
+        """About what fitting the heads of these models again takes."""
+        able = {each.candidate for model in models for each in self.able(model)}
+        return SHARE * sum(self.trials[candidate].cost.train_s for candidate in able)
 
+    def __call__(self, model: Fitted) -> Fitted:
+        """The model with its head, or those of its members, fitted again; itself where that fails or is interrupted."""
+        try:
+            again = {each.candidate: self._again(each) for each in self.able(model)}
+        except (Exception, KeyboardInterrupt) as error:  # the model that was picked is there without it
+            log.warning("%s was not fitted again: %s: %s", model.candidate.name, type(error).__name__, error)
+            return model
+        if isinstance(model, Ensemble):
+            return model.having([again.get(member.candidate, member) for member in model.members])
+        return again.get(model.candidate, model)
 
-def _again(model: Fitted, task: Task, fold: Fold, folder: Path, seed: int) -> Fitted:
-    family, state = registry.family(model.candidate.family), folder / model.candidate.key
-    found = family.refit(model, task, known_rows(model, task, fold), state=state, seed=seed)
-    assert isinstance(found, Fitted)
-    return found
+    def _again(self, model: Fitted) -> Fitted:
+        """Raises FloatingPointError where the head cannot be used."""
+        state, learn = Path(self.trials[model.candidate].folder), self.learned_by(model)
+        family = registry.family(model.candidate.family)
+        found = family.refit(model, self.task, self.fold, learn=learn, state=state, seed=self.seed)
+        assert isinstance(found, Fitted)
+        if not np.isfinite(found.scores(self.fold.validation[:SAMPLE])).all():
+            raise FloatingPointError(
+                f"expected finite scores of the head fitted again, found others in the first {SAMPLE} rows of "
+                "validation; nothing to do: the head as it was is kept"
+            )
+        return found
 
-
-def known_rows(model: Fitted, task: Task, fold: Fold) -> Fold:
-    """The fold without the held-out rows whose labels the model does not know."""
-    def known(rows: Sequence[Row]) -> list[Row]:
-        return [row for row in rows if set(task.labels(row)) <= set(model.labels)]
-
-    return replace(fold, validation=known(fold.validation), calibration=known(fold.calibration))
+    def learned_by(self, model: Fitted) -> np.ndarray:
+        """(train + validation rows,) bool: without rows whose text stands in test, or whose label is unknown to it."""
+        known = [set(self.task.labels(row)) <= set(model.labels) for row in self.fold.validation]
+        free = [place not in self.fold.withheld for place in range(len(known))]
+        return np.concatenate([np.ones(len(self.fold.train), dtype=bool), np.logical_and(known, free)])

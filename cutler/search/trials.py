@@ -115,7 +115,8 @@ class Bench:
         return Trial(
             shipped.candidate, "infeasible" if broken else "complete", score=self.task.score(targets, values),
             metrics=self.task.measure(targets, values), cost=cost, estimate=self.estimate(item), step=step,
-            rows=item.rows, reason="; ".join([*broken, *([rows] if rows else [])]), folder=str(folder.parent),
+            rows=min(item.rows, len(self.fold.train)), reason="; ".join([*broken, *([rows] if rows else [])]),
+            folder=str(folder.parent),
         )  # fmt: skip
 
     def estimate(self, item: PlanItem) -> Cost:

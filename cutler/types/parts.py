@@ -133,12 +133,14 @@ class Family(ABC):
     ) -> Model:
         """Train to step `until`, going on from `state` (a folder) where it holds an earlier stop."""
 
-    def refit(self, model: Model, task: Task, fold: Fold, *, state: Path, seed: int) -> Model:
-        """The model with its head fitted anew on all rows of the fold, held-out ones too, all choices as they were.
+    def refit(
+        self, model: Model, task: Task, fold: Fold, *, learn: np.ndarray, state: Path, seed: int
+    ) -> Model:
+        """The model with its head fitted anew, all choices as they were, on more rows; of families that say `refits`.
 
-        Called after the pick, of families that say they can (`refits`), with the `state` of `fit`.
+        `learn` (train + validation rows,) says which of these rows, in this order; `state` is that of `fit`.
         """
-        return model
+        raise NotImplementedError
 
 
 class Compressor(ABC):

@@ -44,16 +44,12 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Fold:
-    """What the search may see."""
+    """What the search may see. Nothing may learn from the `withheld` places of validation: their text is in test."""
 
     train: Sequence[Row]
     validation: Sequence[Row]
     calibration: Sequence[Row] = ()
-
-    @property
-    def rows(self) -> Sequence[Row]:
-        """All of them, in this order."""
-        return [*self.train, *self.validation, *self.calibration]
+    withheld: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,8 @@ class Splits:
     `calibration` is empty below 1,000 training rows: then calibration reuses validation, and the card says so.
     `made` names the parts that were carved here because the source lacked them; `duplicates` counts training rows
     whose text stands in training before; `conflicts` holds texts that bear different labels, with those labels;
-    `leaks` counts the rows of validation and test whose text also stands in training, per part.
+    `leaks` counts the rows of validation and test whose text also stands in training, per part; `withheld` are the
+    places of validation rows whose text stands in test.
     """
 
     train: Sequence[Row]
@@ -75,10 +72,11 @@ class Splits:
     duplicates: int = 0
     conflicts: Sequence[tuple[str, tuple[str, ...]]] = ()
     leaks: Mapping[str, int] = field(default_factory=dict)
+    withheld: frozenset[int] = frozenset()
 
     @property
     def fold(self) -> Fold:
-        return Fold(self.train, self.validation, self.calibration)
+        return Fold(self.train, self.validation, self.calibration, self.withheld)
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ class Plan:
     """The work, sized once from a short timing calibration, in steps and rows; the same plan gives the same model.
 
     `infeasible` are candidates that are foreseen to break a limit, `dropped` names those that there is no time for,
-    each with the reason. `refit` says that the head of the pick was fitted again on held-out rows too.
+    each with the reason. `refit` says that heads were fitted again after the pick, on validation rows too.
     """
 
     seed: int
@@ -222,8 +222,10 @@ class Plan:
         dropped = tuple((str(name), str(why)) for name, why in data["dropped"])
         infeasible = tuple((Candidate.from_json(candidate), str(why)) for candidate, why in data["infeasible"])
         seed, threads = whole(data["seed"], "seed"), whole(data["threads"], "threads", least=1)
-        return cls(seed, threads, float(data["budget_s"]), items, dropped, infeasible,
-                   refit=data.get("refit", False) is True)  # fmt: skip
+        refit = data.get("refit", False)
+        if not isinstance(refit, bool):
+            raise UsageError("refit as true or false", found=repr(refit), do=AS_WRITTEN)
+        return cls(seed, threads, float(data["budget_s"]), items, dropped, infeasible, refit)
 
 
 @dataclass(frozen=True)
