@@ -193,7 +193,7 @@ def fine_tune(fitted: Bundle, source: Any, *, out: Path | str | None = None, bud
         items = going_on.items(fitted, asked, splits, facts, clock=job.clock, place=place)
         work = Plan(0, job.threads, job.constraints.budget_s, items)
         return _carry_out(job, name, asked, splits, facts, work, place, examples=fitted.has_rows,
-                          weights=(fitted.folder / "transformers").is_dir())  # fmt: skip
+                          weights=fitted.has_weights)
 
 
 def _carry_out(

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from cutler import __version__, data, evaluate, models, registry
 from cutler.errors import BundleError, CutlerError, DataError, OutputError
+from cutler.measure import NOT_READ, WEIGHTS
 from cutler.models.base import Fitted
 from cutler.types import Answer, Row, SetAside, Task, rows_of, without_nan
 
@@ -82,6 +83,11 @@ class Bundle:
         """Whether a sample of the training rows lies in the bundle."""
         return (self.folder / ROWS).is_file()
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether what further training needs lies in the bundle."""
+        return (self.folder / "transformers").is_dir() or any((self.folder / "model").rglob(WEIGHTS))
+
     def kept_rows(self) -> list[Row]:
         """The sample of training rows, keyed by role; empty where none was kept."""
         file = self.folder / ROWS
@@ -134,13 +140,14 @@ def write(out: Path, *, task: Task, model: Path, files: Mapping[str, str], weigh
     """Put a bundle together beside `out`, then rename it there; an older bundle at that place is replaced.
 
     `model` is the folder that the model was saved into, `files` name -> text. Weights for further training lie in a
-    folder `transformers` of the model, or of that member of an ensemble that was trained. Raises OutputError where
-    the place cannot be written or the disk is full.
+    folder `transformers` of the model, or of that member of an ensemble that was trained; those of small networks stay
+    beside each, in a folder `weights`. Raises OutputError where the place cannot be written or the disk is full.
     """
     try:
         staged = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
-            shutil.copytree(model, staged / "model", ignore=shutil.ignore_patterns("transformers"))
+            left_out = ("transformers",) if weights else NOT_READ
+            shutil.copytree(model, staged / "model", ignore=shutil.ignore_patterns(*left_out))
             trained = next((path for path in sorted(model.rglob("transformers")) if path.is_dir()), None)
             if weights and trained:
                 shutil.copytree(trained, staged / "transformers")

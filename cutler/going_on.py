@@ -12,6 +12,7 @@ from cutler import data, registry
 from cutler.bundle import Bundle, unlabelled
 from cutler.data.duplicates import plain
 from cutler.errors import UsageError
+from cutler.measure import WEIGHTS
 from cutler.models.ensemble import member_folder
 from cutler.search import combining, planning
 from cutler.search.clock import Clock
@@ -78,7 +79,7 @@ def _lay(fitted: Bundle, candidate: Candidate, model: Path, place: Path) -> None
     """Lay a fitted model into the candidate's state folder, to go on from."""
     start, weights = place / candidate.key / "start", fitted.folder / "transformers"
     shutil.copytree(model, start)
-    if not registry.family(candidate.family).trained_in_steps:
+    if not registry.family(candidate.family).trained_in_steps or (start / WEIGHTS).is_dir():
         return
     if not weights.is_dir():
         raise UsageError(

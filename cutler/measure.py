@@ -17,8 +17,9 @@ from cutler.errors import BundleError
 from cutler.types import Cost, Row
 
 SAMPLE = 300
-NOT_READ = ("transformers",)
-"""Folders of a model that predicting does not read: they do not count as its size."""
+WEIGHTS = "weights"
+NOT_READ = ("transformers", WEIGHTS)
+"""Folders of a model that only further training reads: they do not count as its size."""
 TIMEOUT_S = 300
 
 

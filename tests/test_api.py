@@ -97,7 +97,7 @@ def test_a_floor_that_cannot_be_judged_is_refused_before_training(floor, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("family", ["frozen", "static", "encoder"])
+@pytest.mark.parametrize("family", ["frozen", "static", "convolutional", "recurrent", "encoder"])
 def test_a_family_that_starts_from_a_checkpoint_is_fitted_and_goes_on_learning(family, checkpoint, tmp_path):
     found = going(family, checkpoint, tmp_path)
     assert found.model.candidate.family == family

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import replace
 
@@ -97,8 +98,8 @@ def test_what_a_busy_machine_made_us_drop_is_planned_anew_by_speeds_measured_ane
     work = planner(Constraints(120), checkpoints=[checkpoint], families=("majority", "frozen"))
     stages = list(work.stages())
     assert [[each.candidate.family for each in items] for items in stages] == [
-        ["majority"], [], [], ["frozen", "frozen"], []]  # fmt: skip
-    assert [each.stage for each in work.plan().items] == [0, 3, 3]
+        ["majority"], [], [], [], ["frozen", "frozen"], [], []]  # fmt: skip
+    assert [each.stage for each in work.plan().items] == [0, 4, 4]
     assert work.plan().dropped == ()
     assert work.clock.reserve_s == 3.0
 
@@ -110,7 +111,7 @@ def test_a_plan_of_two_ladders_is_repeated_ladder_by_ladder(checkpoint, tmp_path
 
 
 def test_of_equally_slow_candidates_the_one_proposed_last_stays():
-    enough = planning.ENOUGH_EPOCHS * 4000 // 32
+    enough = planning.enough_steps(Candidate("encoder"), 4000)
     items, _ = planning.ladder_of(climbers([0.2, 0.2]), BIG, 12 + enough * 0.21)
     assert [item.candidate["n"] for item in items] == [1]
 
@@ -168,7 +169,7 @@ def test_a_ladder_drops_the_slowest_first_where_time_is_short():
 
 
 def test_what_is_quick_makes_room_for_what_trains_more_where_that_gets_its_epochs():
-    enough = planning.ENOUGH_EPOCHS * 4000 // 32
+    enough = planning.enough_steps(Candidate("encoder"), 4000)
     items, dropped = planning.ladder_of(climbers([0.1, 0.2]), BIG, 12 + enough * 0.21)
     assert [item.candidate["n"] for item in items] == [1]
     assert items[0].until[-1] >= enough
@@ -179,7 +180,84 @@ def test_what_is_quick_makes_room_for_what_trains_more_where_that_gets_its_epoch
 
 def test_a_ladder_never_trains_longer_than_its_most_epochs_on_many_rows():
     (item,), _ = planning.ladder_of(climbers([0.001]), BIG, 3600.0)
-    assert item.until[-1] == planning.MOST_EPOCHS * (4000 // 32)
+    assert item.until[-1] == registry.family("encoder").epochs[1] * (4000 // 32)
+
+
+# --- small networks beside large ones
+
+
+def sized(monkeypatch, checkpoint, steps_s, *, budget=600.0):
+    """The items of each stage and what the clock leaves while it runs, of families whose steps take so many seconds."""
+    for name, step_s in steps_s.items():
+        kind = type(registry.family(name))
+        monkeypatch.setattr(kind, "pace", lambda *_, step_s=step_s: Pace(5.0, 1e-4, step_s))
+    work = planner(Constraints(budget), families=("majority", *steps_s), checkpoints=[checkpoint], fold=BIG)
+    found = [([item for item in items if item.candidate.family != "majority"], work.clock.left_s)
+             for items in itertools.islice(work.stages(), 4)]  # fmt: skip
+    return found, work
+
+
+def test_what_trains_in_cheap_steps_competes_with_its_like_before_the_larger(checkpoint, monkeypatch):
+    stages, _ = sized(monkeypatch, checkpoint, {"convolutional": 0.01, "recurrent": 0.02, "encoder": 0.3})
+    families = [{item.candidate.family for item in items} for items, _ in stages]
+    assert families[2:4] == [{"convolutional", "recurrent"}, {"encoder"}]
+
+
+def test_small_networks_take_their_share_and_the_larger_get_the_rest(checkpoint, monkeypatch):
+    stages, work = sized(monkeypatch, checkpoint, {"convolutional": 0.01, "recurrent": 0.02, "encoder": 0.3})
+    (light, while_light), (heavy, while_heavy) = stages[2:4]
+    assert while_light == pytest.approx(planning.LIGHT_SHARE * while_heavy, rel=0.1)
+    trained = max(each.until[-1] for each in light)
+    assert planning.enough_steps(light[0].candidate, 4000) <= trained
+    assert heavy[-1].until[-1] >= planning.enough_steps(heavy[-1].candidate, 4000)
+    assert work.clock.held_s == pytest.approx(0)
+
+
+def test_small_networks_have_all_the_time_where_nothing_larger_can_be_trained(checkpoint, monkeypatch):
+    stages, work = sized(monkeypatch, checkpoint, {"convolutional": 0.01, "encoder": 500.0})
+    light, while_light = stages[2]
+    assert while_light > 0.9 * work.clock.budget_s
+    assert {item.until[-1] for item in light} == {registry.family("convolutional").epochs[1] * (4000 // 32)}
+
+
+def test_small_networks_stand_back_where_they_would_cost_the_larger_its_place(checkpoint, monkeypatch):
+    costs = {"convolutional": 0.01, "encoder": 1.8}
+    alone, _ = sized(monkeypatch, checkpoint, {"encoder": costs["encoder"]}, budget=100.0)
+    assert alone[3][0], "there is just time enough"
+    stages, work = sized(monkeypatch, checkpoint, costs, budget=100.0)
+    assert stages[2][0] == []
+    assert stages[3][0]
+    assert "0 s are for small networks" in dict(work.dropped)[next(c.name for f, c in work.proposed if f.light)]
+
+
+def test_few_epochs_of_a_small_network_are_left_to_the_larger(checkpoint, monkeypatch):
+    stages, work = sized(monkeypatch, checkpoint, {"convolutional": 0.25, "encoder": 0.3}, budget=300.0)
+    assert stages[2][0] == []
+    assert stages[3][0]
+    assert all("for small networks, too few" in why for name, why in work.dropped if name.startswith("conv"))
+
+
+def test_of_small_networks_those_from_nothing_go_first_and_then_the_slowest():
+    enough = planning.enough_steps(Candidate("recurrent"), 4000)
+    costs = {("convolutional", ""): 0.1, ("convolutional", "x"): 0.11, ("recurrent", ""): 0.12, ("recurrent", "x"): 0.2}
+    given = [(Candidate(*start), Pace(2.0, 1e-3, step_s)) for start, step_s in costs.items()]
+    kept, dropped = planning.ladder_of(given, BIG, 15 + enough * 0.25, light=True)
+    assert [item.candidate.name for item in kept] == ["convolutional x"]
+    assert [name for name, _ in dropped] == ["recurrent", "convolutional", "recurrent x"]
+
+
+def test_a_small_network_alone_in_the_plan_gets_a_few_steps_whatever_is_left(checkpoint):
+    work = planner(Constraints(14), families=("recurrent",), checkpoints=[checkpoint])
+    plan = planned(work)
+    assert [item.candidate.family for item in plan.items] == ["recurrent"]
+
+
+def test_a_network_from_nothing_is_no_floor(checkpoint, monkeypatch):
+    stages, _ = sized(monkeypatch, checkpoint, {"convolutional": 0.01})
+    assert stages[0][0] == []
+    assert {item.candidate.checkpoint for item in stages[2][0]} == {"", checkpoint}
+    late = planned(planner(Constraints(10), families=("majority", "convolutional"), checkpoints=[checkpoint]))
+    assert {name.split()[0] for name, _ in late.dropped} == {"convolutional"}
 
 
 @pytest.mark.parametrize(("count", "alive"), [(2, [1, 1]), (3, [2, 1, 1]), (6, [3, 1, 1])])

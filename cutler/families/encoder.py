@@ -6,29 +6,22 @@ Source of head first, layers after: Kumar et al. 2022 (LP-FT).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from cutler import calibrate, catalog, train
+from cutler import catalog, train
+from cutler.families._course import CHECKING, MOST_CHECKED, Course
 from cutler.families._targets import Targets
 from cutler.models import body as bodies
 from cutler.models import pace
 from cutler.models import states as stored
 from cutler.models.base import Decision, decision_in, sides_of, texts_of
-from cutler.models.network import Network, Transformer, grown
+from cutler.models.network import InTorch, Transformer, Upper, grown
 from cutler.models.pairs import combine
 from cutler.types import Candidate, Cost, Family, Fold, Monitor, Pace, Profile, Task
-
-HEAD_ROWS = 3000
-"""Training rows that the first head is fitted on."""
-MOST_CHECKED = 1000
-"""Validation rows that are scored during training; all are scored in the end."""
-CHECKS, CHECKING = 8, 0.1
-"""Validation is scored so many times in a run at most, twice an epoch at most, for this share of the time at most."""
 
 PACKED_S = 14.0
 """Seconds to read the checkpoint, fit the first head, export the graph and measure the artefact."""
@@ -74,24 +67,16 @@ class Encoder(Family):
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
-    ) -> Transformer:
+    ) -> InTorch:
         torch.manual_seed(seed)
-        course = _Course(candidate, task, fold, state, seed)
-        course.start(state)
-        recipe = recipe_of(candidate)
-        train.run(
-            course.network, course.examples, recipe=recipe, groups=course.network.groups(), until=until, state=state,
-            evaluate=course.check, every=course.steps_between_checks(until),
-            monitor=monitor, seed=seed,
-        )  # fmt: skip
-        return course.finished()
+        course = _Tuned(candidate, task, fold, state, seed)
+        return course.run(until, monitor)
 
 
-class _Course:
-    """One candidate's way from a checkpoint to a model: the stored states, the network, and how it is checked."""
+class _Tuned(Course):
+    """From a checkpoint, or an earlier model of it: states of the lower layers are stored, the upper layers trained."""
 
     def __init__(self, candidate: Candidate, task: Task, fold: Fold, state: Path, seed: int) -> None:
-        self.candidate, self.task, self.fold = candidate, task, fold
         start = state / "start"  # where an earlier model was laid to go on from
         self.source = (
             catalog.read(start / "transformers", name=candidate.checkpoint) if start.is_dir()
@@ -101,78 +86,31 @@ class _Course:
         self.body = bodies.load(self.source)
         self.depth = self.source.layers - candidate["trained_layers"]
         frozen = bodies.lower(self.body, self.depth)
-        self.states, self.checks = (
+        sides, checks = (
             [stored.stored_states(frozen, self.source, self.reader, side, folder=state.parent / "shared")
              for side in sides_of(rows, task.inputs, joint=candidate["joint"])]
             for rows in (fold.train, fold.validation)
         )  # fmt: skip
-        self.targets = Targets(task, fold.train, known=decision_in(start).labels if start.is_dir() else ())
-        self.network = Network(self.body, depth=self.depth, pooling="mean", n_sides=len(self.states),
-                               n_scores=self.targets.width, dropout=0.1).requires_grad_(True)  # fmt: skip
-        self.decision = Decision(task.head, self.targets.labels, task.inputs)
-        draw = np.random.default_rng(seed)
-        self.first = np.sort(draw.permutation(len(fold.train))[:HEAD_ROWS])
-        self.checked = np.sort(draw.permutation(len(fold.validation))[:MOST_CHECKED])
+        targets = Targets(task, fold.train, known=decision_in(start).labels if start.is_dir() else ())
+        self.upper = Upper(self.body, depth=self.depth, pooling="mean", n_sides=len(sides), n_scores=targets.width,
+                           dropout=0.1).requires_grad_(True)  # fmt: skip
+        super().__init__(candidate, task, fold, targets=targets, sides=sides, checks=checks, network=self.upper,
+                         recipe=recipe_of(candidate), state=state, seed=seed)  # fmt: skip
 
-    @property
-    def examples(self) -> train.Examples:
-        lengths = np.max([side.lengths for side in self.states], axis=0)
-        return train.Examples(lengths, lambda places: self.targets.loss(self.network(self.states, places), places))
-
-    def start(self, state: Path) -> None:
-        """Weigh classes as validation says, and put the first head in place; what `state` holds will overrule it."""
-        features = self._first_features(state)
-        if self.targets.uneven:
-            held_out = self.network.apply_to(self.checks, self.checked, features=True)
-            self.targets.weigh(balanced=self._gain_of_balance(features, held_out) > 0)
-        self.network.start(self.targets.first_head(features, self.first))
-
-    def _first_features(self, state: Path) -> np.ndarray:
-        """(first rows, features) of the checkpoint as it is: those of the frozen family where it was there before."""
-        shared = state.parent / "shared"
+    def first_features(self) -> np.ndarray:
+        """Those that the frozen family left where it read the same texts before, otherwise computed."""
+        shared = self.state.parent / "shared"
         sides = [] if self.candidate["joint"] else texts_of(self.fold.train, self.task.inputs)
         known = [stored.known_features(self.source, self.reader, side, folder=shared) for side in sides]
         ours = [side[self.first].astype(np.float32) for side in known if side is not None]
-        if sides and len(ours) == len(sides):
-            return combine(ours)
-        parts = ("first", self.targets.width, len(self.first))
-        return stored.cached(state, parts, lambda: self.network.apply_to(self.states, self.first, features=True))
+        return combine(ours) if sides and len(ours) == len(sides) else super().first_features()
 
-    def _gain_of_balance(self, features: np.ndarray, held_out: np.ndarray) -> float:
-        """What weighing classes brings to the first head, in the primary metric on validation."""
-        reached = []
-        for balanced in (False, True):
-            self.targets.weigh(balanced=balanced)
-            reached.append(self._judged(self.targets.first_head(features, self.first)(held_out)))
-        return reached[1] - reached[0]
-
-    def steps_between_checks(self, until: int) -> int:
-        """A step costs about three forward passes over its rows, a check one over the checked rows."""
-        recipe = recipe_of(self.candidate)
-        affordable = len(self.checked) / (CHECKING * 3 * recipe.batch)
-        half_epoch = train.steps_per_epoch(len(self.fold.train), recipe) // 2
-        return max(until // CHECKS, half_epoch, math.ceil(affordable), 1)
-
-    def check(self) -> float:
-        """The primary metric on the checked validation rows."""
-        return self._judged(self.targets.natural(self.network.apply_to(self.checks, self.checked)))
-
-    def _judged(self, scores: np.ndarray) -> float:
-        return calibrate.judge(self.task, self.decision, scores, [self.fold.validation[i] for i in self.checked])[1]
-
-    def finished(self) -> Transformer:
-        """The model with the weights as they stand, thresholds tuned on validation."""
+    def model(self, decision: Decision) -> Transformer:
         return Transformer(
-            self.candidate, self._decided(), body=grown(self.body, self.network.upper, self.depth), pooling="mean",
+            self.candidate, decision, body=grown(self.body, self.upper.upper, self.depth), pooling="mean",
             tokenizer=self.reader, head=self.targets.natural_head(self.network.head), joint=self.candidate["joint"],
             max_tokens=self.candidate["max_tokens"], source=Path(self.source.path), keep_weights=True,
         )  # fmt: skip
-
-    def _decided(self) -> Decision:
-        if self.task.head != "classes":  # only thresholds need the scores
-            return self.decision
-        scores = self.targets.natural(self.network.apply_to(self.checks, np.arange(len(self.fold.validation))))
-        return calibrate.decide(self.task, self.decision, scores, self.fold.validation)
 
 
 def rate_of(trained_layers: int, layers: int) -> float:

@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -73,10 +74,14 @@ def mask_of(lengths: np.ndarray) -> dict[str, Tensor]:
 
 def tokenizer(checkpoint: Checkpoint, *, max_tokens: int) -> Tokenizer:
     """The checkpoint's tokenizer, cutting at `max_tokens`, without padding."""
-    found = Tokenizer.from_file(str(Path(checkpoint.path) / "tokenizer.json"))
-    found.enable_truncation(max_tokens)
-    found.no_padding()
-    return found
+    return cutting(Tokenizer.from_file(str(Path(checkpoint.path) / "tokenizer.json")), max_tokens=max_tokens)
+
+
+def cutting(reader: Tokenizer, *, max_tokens: int) -> Tokenizer:
+    """The tokenizer itself, cutting at `max_tokens` and padding nothing from here on."""
+    reader.enable_truncation(max_tokens)
+    reader.no_padding()
+    return reader
 
 
 def encode(reader: Tokenizer, texts: Texts) -> Encoded:
@@ -216,15 +221,19 @@ def export(body: nn.Module, pooling: str, file: Path) -> None:
     """Write `body` and its pooling as an ONNX graph with free batch and token axes."""
     frozen = _evaluating(copy.deepcopy(body))
     frozen.set_attn_implementation("eager")  # type: ignore[operator]
-    names = ["input_ids", "attention_mask", *(["token_type_ids"] if _takes_types(frozen) else [])]
-    example = tuple(torch.ones((2, 8), dtype=torch.int64) for _ in names)
-    if len(example) == 3:
-        example = (*example[:2], torch.zeros((2, 8), dtype=torch.int64))
+    inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if _takes_types(frozen) else ()))
+    write_graph(Exported(frozen, pooling), inputs, file)
+
+
+def write_graph(module: nn.Module, inputs: Sequence[str], file: Path) -> None:
+    """Write a module from ids, mask and maybe types (batch, tokens) to features (batch, width) as an ONNX graph."""
+    example = tuple((torch.zeros if name == "token_type_ids" else torch.ones)((2, 8), dtype=torch.int64)
+                    for name in inputs)  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of constants that stem from fixed settings
         torch.onnx.export(
-            Exported(frozen, pooling), example, str(file), input_names=names, output_names=["features"],
-            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in names} | {"features": {0: "batch"}},
+            module, example, str(file), input_names=list(inputs), output_names=["features"],
+            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in inputs} | {"features": {0: "batch"}},
             opset_version=17, dynamo=False,
         )  # fmt: skip
 

@@ -1,9 +1,10 @@
-"""A transformer with a linear head, in torch: what is trained, and how it becomes the artefact that ships."""
+"""A body with a linear head, in torch: what is trained, and how it becomes the artefact that ships."""
 
 from __future__ import annotations
 
 import copy
 import shutil
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,32 +21,35 @@ from cutler.models.dropout import Dropout, quicken
 from cutler.models.onnx import Onnx, Pooled, batches
 from cutler.types import Candidate
 
+Side = bodies.Encoded | stored.States
+"""All texts of one side, as a network reads them: token ids, or hidden states that were computed before."""
+
 
 class Network(nn.Module):
-    """The upper layers of a body on stored hidden states, pooling, and a head; the sides of a pair are combined."""
+    """A body and a linear head on what it makes of texts; the sides of a pair are combined."""
 
-    def __init__(
-        self, body: nn.Module, *, depth: int, pooling: str, n_sides: int, n_scores: int, dropout: float
-    ) -> None:
-        super().__init__()
-        self.upper = bodies.upper(body, depth)
-        quicken(self.upper)
-        self.pooling = pooling
-        width = bodies.width_of(body)
+    head: nn.Linear
+    dropout: nn.Module
+
+    def crown(self, width: int, *, n_sides: int, n_scores: int, dropout: float) -> None:
+        """Put a head of random weights on features of so many numbers a side."""
         self.head = nn.Linear(width if n_sides == 1 else 3 * width + 1, n_scores)
         self.dropout = Dropout(dropout)
 
-    def features(self, states: Sequence[stored.States], places: np.ndarray) -> Tensor:
-        """(batch, features) of the texts, or pairs, at these places."""
-        sides = []
-        for side in states:
-            batch = side.tensors(places)
-            (hidden,) = bodies.run(self.upper, batch)
-            sides.append(bodies.pool(hidden, batch.get("attention_mask"), self.pooling))
-        return combine(sides)
+    @abstractmethod
+    def embed(self, batch: dict[str, Tensor]) -> Tensor:
+        """(batch, width) of a padded batch of texts."""
 
-    def forward(self, states: Sequence[stored.States], places: np.ndarray) -> Tensor:
-        scores: Tensor = self.head(self.dropout(self.features(states, places)))
+    @abstractmethod
+    def groups(self) -> list[list[nn.Parameter]]:
+        """Trained parameters, the deepest first, the head last."""
+
+    def features(self, sides: Sequence[Side], places: np.ndarray) -> Tensor:
+        """(batch, features) of the texts, or pairs, at these places."""
+        return combine([self.embed(side.tensors(places)) for side in sides])
+
+    def forward(self, sides: Sequence[Side], places: np.ndarray) -> Tensor:
+        scores: Tensor = self.head(self.dropout(self.features(sides, places)))
         return scores
 
     def start(self, head: Linear) -> None:
@@ -54,25 +58,42 @@ class Network(nn.Module):
             self.head.weight.copy_(torch.from_numpy(np.ascontiguousarray(head.weight.T)))
             self.head.bias.copy_(torch.from_numpy(head.bias))
 
-    def groups(self) -> list[list[nn.Parameter]]:
-        """Trained parameters, one list a layer from the lowest, the head last."""
-        layers = bodies.layers_of(self.upper)[2]
-        seen = {id(p) for layer in layers for p in layer.parameters()} | {id(p) for p in self.head.parameters()}
-        rest = [p for p in self.upper.parameters() if id(p) not in seen]
-        of_layers = [list(layer.parameters()) for layer in layers]
-        return [*([rest] if rest else []), *of_layers, list(self.head.parameters())]
-
     @torch.inference_mode()
-    def apply_to(self, states: Sequence[stored.States], rows: np.ndarray, *, features: bool = False) -> np.ndarray:
+    def apply_to(self, sides: Sequence[Side], rows: np.ndarray, *, features: bool = False) -> np.ndarray:
         """(rows, scores), or (rows, features), of the rows at these places, in their order."""
         found: np.ndarray | None = None
-        for chosen in batches(np.max([side.lengths[rows] for side in states], axis=0).tolist()):
-            block = (self.features if features else self)(states, rows[chosen]).numpy()
+        for chosen in batches(np.max([side.lengths[rows] for side in sides], axis=0).tolist()):
+            block = (self.features if features else self)(sides, rows[chosen]).numpy()
             if found is None:
                 found = np.zeros((len(rows), block.shape[1]), dtype=np.float32)
             found[chosen] = block
         assert found is not None
         return found
+
+
+class Upper(Network):
+    """The upper layers of a transformer's body on stored hidden states, pooled."""
+
+    def __init__(
+        self, body: nn.Module, *, depth: int, pooling: str, n_sides: int, n_scores: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.upper = bodies.upper(body, depth)
+        quicken(self.upper)
+        self.pooling = pooling
+        self.crown(bodies.width_of(body), n_sides=n_sides, n_scores=n_scores, dropout=dropout)
+
+    def embed(self, batch: dict[str, Tensor]) -> Tensor:
+        (hidden,) = bodies.run(self.upper, batch)
+        return bodies.pool(hidden, batch.get("attention_mask"), self.pooling)
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """One list a layer from the lowest, the head last."""
+        layers = bodies.layers_of(self.upper)[2]
+        seen = {id(p) for layer in layers for p in layer.parameters()} | {id(p) for p in self.head.parameters()}
+        rest = [p for p in self.upper.parameters() if id(p) not in seen]
+        of_layers = [list(layer.parameters()) for layer in layers]
+        return [*([rest] if rest else []), *of_layers, list(self.head.parameters())]
 
 
 def combine(sides: Sequence[Tensor]) -> Tensor:
@@ -84,16 +105,57 @@ def combine(sides: Sequence[Tensor]) -> Tensor:
     return torch.cat([left * right, (left - right).abs(), right - left, cosine[:, None]], dim=1)
 
 
-class Transformer(Pooled):
-    """A body and a head in memory. Saved, it is an ONNX graph, and beside it the folder that transformers opens."""
+class InTorch(Pooled):
+    """A body and a head in memory. Saved, the body is an ONNX graph with its tokenizer beside it."""
+
+    def __init__(
+        self, candidate: Candidate, decision: Decision, *, tokenizer: Tokenizer, head: Linear, joint: bool,
+        max_tokens: int,
+    ) -> None:  # fmt: skip
+        super().__init__(candidate, decision, head=head, joint=joint, max_tokens=max_tokens)
+        self.tokenizer = tokenizer
+
+    @abstractmethod
+    def run(self, batch: dict[str, Tensor]) -> Tensor:
+        """(batch, width) of a padded batch of texts."""
+
+    @abstractmethod
+    def export(self, file: Path) -> None:
+        """Write the body as an ONNX graph."""
+
+    @torch.inference_mode()
+    def embed(self, texts: Texts) -> np.ndarray:
+        encoded = bodies.encode(self.tokenizer, texts)
+        found: np.ndarray | None = None
+        for places in batches(encoded.lengths.tolist()):
+            block = self.run(encoded.tensors(places)).numpy()
+            if found is None:
+                found = np.zeros((len(texts), block.shape[1]), dtype=np.float32)
+            found[places] = block
+        assert found is not None
+        return found
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        self.export(folder / "model.onnx")
+        self.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+
+    @classmethod
+    def restore(
+        cls, candidate: Candidate, decision: Decision, settings: Mapping[str, Any], arrays: Arrays, folder: Path
+    ) -> Fitted:
+        return Onnx.restore(candidate, decision, settings, arrays, folder)
+
+
+class Transformer(InTorch):
+    """Beside the graph lies the folder that transformers opens, where the weights were trained."""
 
     def __init__(
         self, candidate: Candidate, decision: Decision, *, body: nn.Module, pooling: str, tokenizer: Tokenizer,
         head: Linear, joint: bool, max_tokens: int, source: Path, keep_weights: bool,
     ) -> None:  # fmt: skip
-        super().__init__(candidate, decision, head=head, joint=joint, max_tokens=max_tokens)
-        self.body, self.pooling, self.tokenizer = body, pooling, tokenizer
-        self.source, self.keep_weights = source, keep_weights
+        super().__init__(candidate, decision, tokenizer=tokenizer, head=head, joint=joint, max_tokens=max_tokens)
+        self.body, self.pooling, self.source, self.keep_weights = body, pooling, source, keep_weights
 
     def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Transformer:
         return Transformer(
@@ -101,20 +163,15 @@ class Transformer(Pooled):
             joint=self.joint, max_tokens=self.max_tokens, source=self.source, keep_weights=self.keep_weights,
         )  # fmt: skip
 
-    @torch.inference_mode()
-    def embed(self, texts: Texts) -> np.ndarray:
-        encoded = bodies.encode(self.tokenizer, texts)
-        found = np.zeros((len(texts), bodies.width_of(self.body)), dtype=np.float32)
-        for places in batches(encoded.lengths.tolist()):
-            batch = encoded.tensors(places)
-            (hidden,) = bodies.run(self.body, batch)
-            found[places] = bodies.pool(hidden, batch.get("attention_mask"), self.pooling).numpy()
-        return found
+    def run(self, batch: dict[str, Tensor]) -> Tensor:
+        (hidden,) = bodies.run(self.body, batch)
+        return bodies.pool(hidden, batch.get("attention_mask"), self.pooling)
+
+    def export(self, file: Path) -> None:
+        bodies.export(self.body, self.pooling, file)
 
     def save(self, folder: Path) -> None:
         super().save(folder)
-        bodies.export(self.body, self.pooling, folder / "model.onnx")
-        self.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
         if self.keep_weights:
             self._save_weights(folder / "transformers")
 
@@ -123,12 +180,6 @@ class Transformer(Pooled):
         for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
             if (self.source / name).is_file():
                 shutil.copyfile(self.source / name, folder / name)
-
-    @classmethod
-    def restore(
-        cls, candidate: Candidate, decision: Decision, settings: Mapping[str, Any], arrays: Arrays, folder: Path
-    ) -> Fitted:
-        return Onnx.restore(candidate, decision, settings, arrays, folder)
 
 
 def grown(body: nn.Module, trained: nn.Module, depth: int) -> nn.Module:

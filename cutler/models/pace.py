@@ -1,4 +1,4 @@
-"""What a transformer will cost: guessed from its shape before anything runs, or timed here in a second or two."""
+"""What a network will cost: guessed from its shape before anything runs, or timed here in a second or two."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from cutler.models import body as bodies
+from cutler.models import light
 from cutler.models import states as stored
-from cutler.models.network import Network
+from cutler.models.network import Network, Side, Upper
 from cutler.types import Checkpoint, Cost, Profile
 
 FLOP_PER_S = 5e10
@@ -34,15 +35,15 @@ def flop_per_token(checkpoint: Checkpoint, depth: int | None = None) -> float:
     return 24.0 * checkpoint.width**2 * (checkpoint.layers if depth is None else depth)
 
 
-def tokens_needed(checkpoint: Checkpoint, profile: Profile) -> int:
-    """A limit that nearly every text fits in: 1.3 times the p95 in tokens, within 32 and what the checkpoint reads."""
+def tokens_needed(profile: Profile, *, most: int) -> int:
+    """A limit that nearly every text fits in: 1.3 times the p95 in tokens, within 32 and what can be read at `most`."""
     wanted = int(1.3 * TOKENS_PER_WORD * profile.words.p95) + 8
-    return int(np.clip(-(-wanted // 16) * 16, 32, checkpoint.max_tokens))
+    return int(np.clip(-(-wanted // 16) * 16, 32, most))
 
 
 def token_limits(checkpoint: Checkpoint, profile: Profile) -> list[int]:
     """Where texts may be cut: where nearly all fit, and before, where many are long and their beginnings may do."""
-    needed = tokens_needed(checkpoint, profile)
+    needed = tokens_needed(profile, most=checkpoint.max_tokens)
     return [BEGINNING, needed] if needed > 1.2 * BEGINNING else [needed]
 
 
@@ -87,20 +88,37 @@ def step_s(checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...]
     """Seconds of a training step for one token, measured on a batch of texts of these lengths."""
     body, width = bodies.load(checkpoint), checkpoint.width
     depth = checkpoint.layers - trained_layers
-    network = Network(body, depth=depth, pooling="mean", n_sides=1, n_scores=2, dropout=0.1)
-    network.requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
+    network = Upper(body, depth=depth, pooling="mean", n_sides=1, n_scores=2, dropout=0.1)
     flat = np.random.default_rng(0).normal(size=(sum(lengths), width)).astype(np.float16)
-    states = [stored.States(flat, np.concatenate([[0], np.cumsum(lengths)]))]
+    states = stored.States(flat, np.concatenate([[0], np.cumsum(lengths)]))
+    return _timed_step(network.requires_grad_(True), states) / sum(lengths)
+
+
+@lru_cache(maxsize=64)
+def light_step_s(
+    kind: type[light.Layers], width: int, size: int, learning: int, lengths: tuple[int, ...]
+) -> float:
+    """Seconds of a training step of a small network of which so many vectors learn, on texts of these lengths."""
+    rng = np.random.default_rng(0)
+    words = light.arranged(rng.normal(size=(learning, width)), np.arange(learning), np.arange(learning))
+    network = light.Light(words, kind(width, size), n_sides=1, n_scores=2, dropout=0.1)
+    ids = [rng.integers(0, learning, length, dtype=np.int32) for length in lengths]
+    return _timed_step(network, bodies.Encoded(ids, [np.zeros_like(row) for row in ids]))
+
+
+def _timed_step(network: Network, texts: Side) -> float:
+    """Seconds of a training step on all of these texts."""
+    network.train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
     took: list[float] = []
     while len(took) < 4 and sum(took) < MEASURING_S:
         began = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        network(states, np.arange(len(lengths))).square().mean().backward()
+        network([texts], np.arange(len(texts.lengths))).square().mean().backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         took.append(time.perf_counter() - began)
-    return float(np.median(took[1:] or took)) / sum(lengths)
+    return float(np.median(took[1:] or took))
 
 
 def features_of(checkpoint: Checkpoint, max_tokens: int) -> str:
@@ -118,3 +136,4 @@ def forget() -> None:
     """Measure anew when asked next: what else runs on a machine makes it slower than it will be."""
     token_s.cache_clear()
     step_s.cache_clear()
+    light_step_s.cache_clear()

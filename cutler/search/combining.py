@@ -124,10 +124,11 @@ def _built(item: PlanItem, members: Sequence[Trial], bench: Bench) -> Trial:
     bench.spent[item.candidate] += sum(member.cost.train_s for member in members)
     trial = bench.finish(item, model, step=1, scores=judged)
     for number, member in enumerate(members):
-        weights = Path(member.folder) / "model" / "transformers"
-        if weights.is_dir():
-            place = member_folder(bench.state(item.candidate) / "model", number)
-            shutil.copytree(weights, place / "transformers", dirs_exist_ok=True)
+        place = member_folder(bench.state(item.candidate) / "model", number)
+        for name in measure.NOT_READ:
+            weights = Path(member.folder) / "model" / name
+            if weights.is_dir():
+                shutil.copytree(weights, place / name, dirs_exist_ok=True)
     return trial
 
 

@@ -110,7 +110,7 @@ def _affordable(climber: Climber, rung: int, bench: Bench) -> int:
     if most < planned:
         log.info("%s: %d steps planned, %d are affordable", item.candidate.name, planned, most)
     last = rung > 0 and rung + 1 == len(item.until)
-    return min(most, max(planned, most_steps(item.rows)) if last else planned)
+    return min(most, max(planned, most_steps(item.candidate, item.rows)) if last else planned)
 
 
 def _finished(climber: Climber, bench: Bench) -> Trial:

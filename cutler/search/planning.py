@@ -1,7 +1,7 @@
 """Sizing the work: from each candidate's pace to rows and steps that fill the budget, once, before anything is trained.
 
-Floors first, whole; then features of checkpoints, on as many rows as fit into their share; what is left goes to
-fine-tuning, as a ladder of rungs in which every candidate gets the same time.
+Floors first, whole; then features of checkpoints, on as many rows as fit into their share; then small networks, in a
+small share; what is left goes to fine-tuning. Both are ladders of rungs in which every candidate gets the same time.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ LEAST_ROWS = 100
 ENOUGH_ROWS = 2000
 """Features of fewer rows than this, and than a quarter of them, would say little: that time serves others better."""
 LEAST_STEPS = 40
-MOST_EPOCHS = 6
-ENOUGH_EPOCHS = 3
-"""What trains more layers does better than what trains fewer as long as it gets so many epochs."""
 BATCH = 32
 DECAY = 0.4
 """The share of a rung that is run again when the next one goes on from the stable part."""
 RUNGS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (0.25, 1.0)}
 MANY_RUNGS = (0.12, 0.35, 1.0)
 SLACK = 0.95
+LIGHT_SHARE = 0.15
+"""The most of what is left that small networks may take where something larger is trained after them."""
 MUCH = 0.35
 """Where more of the budget than this is left when all is done, what was dropped for lack of time is planned anew."""
 NO_MEMBERS = ("majority",)
@@ -53,6 +52,7 @@ class Planner:
         self.task, self.fold, self.profile, self.clock = task, fold, profile, clock
         self.seed, self.threads, self.budget_s = seed, threads, constraints.budget_s
         self.share = ONE_SHOT_SHARE
+        self.kept_s = 0.0
         self.planned: list[PlanItem] = []
         self.shared: set[str] = set()
         self.dropped: list[tuple[str, str]] = []
@@ -78,20 +78,25 @@ class Planner:
         return Plan(self.seed, self.threads, self.budget_s, tuple(self.planned), dropped, infeasible)
 
     def stages(self, *, dry: bool = False) -> Iterator[list[PlanItem]]:
-        """Floors, then features of checkpoints, then the ladder; `dry` where nothing is run between them."""
-        yield from self._sized((self._floors, self._one_shots, self._ladder), dry=dry)
+        """Floors, features of checkpoints, small networks, the ladder; `dry` where nothing is run between them."""
+        yield from self._sized((self._floors, self._one_shots, self._light, self._ladder), dry=dry)
         if not dry and self._much_is_left:
             self._forget()
-            yield from self._sized((self._one_shots, self._ladder), first=3)
+            yield from self._sized((self._one_shots, self._light, self._ladder), first=4)
 
     def _sized(
         self, stages: Sequence[Callable[[], list[PlanItem]]], *, first: int = 0, dry: bool = False
     ) -> Iterator[list[PlanItem]]:
+        taken_s = 0.0
         for number, stage in enumerate(stages, start=first):
-            with self.clock.holding(sum(item.seconds for item in self.planned) if dry else 0.0):
+            with self.clock.holding(taken_s):
                 items = [replace(item, stage=number) for item in stage()]
+                room_s = self.clock.left_s - self.kept_s
+            taken_s += min(sum(item.seconds for item in items), room_s) if dry else 0.0
             self.planned += items
-            yield items
+            with self.clock.holding(self.kept_s):  # while the stage runs
+                yield items
+            self.kept_s = 0.0
 
     @property
     def _much_is_left(self) -> bool:
@@ -120,7 +125,7 @@ class Planner:
     def _floors(self) -> list[PlanItem]:
         items, left_s = [], self.left_s
         for family, candidate in self.feasible:
-            if not candidate.checkpoint:
+            if _is_floor(family, candidate):
                 n_rows = len(self.fold.train)
                 seconds = family.pace(candidate, self.task, self.fold, self.profile).seconds(n_rows)
                 share = min(1.0, max(left_s / 2, 0.5) / seconds)
@@ -130,7 +135,7 @@ class Planner:
         return items
 
     def _one_shots(self) -> list[PlanItem]:
-        heavy, left_s = [(f, c) for f, c in self.feasible if c.checkpoint], self.left_s
+        heavy, left_s = [(f, c) for f, c in self.feasible if not _is_floor(f, c)], self.left_s
         if heavy and left_s < TORCH_S and self.planned:
             left = f"{max(left_s, 0):.0f} s are left after the floors, and {TORCH_S:.0f} s are needed"
             self.dropped += [(candidate.name, left) for _, candidate in heavy]
@@ -156,14 +161,43 @@ class Planner:
             left_s -= sum(item.seconds for item in found)
         return items
 
+    def _light(self) -> list[PlanItem]:
+        """Small networks, among themselves: after equally long, one that starts from pretrained layers would win."""
+        climbers = self._climbers(light=True)
+        if not climbers:
+            return []
+        share = self._share_of_light()
+        room_s = share * self.left_s
+        items, dropped = ladder_of(climbers, self.fold, room_s, light=True)
+        if not items and share == 1 and not self.planned:  # nothing else was asked for
+            return [lone(*climbers[-1], self.fold, self.clock)]
+        self.dropped += dropped
+        if share < 1 and items and not _suffices(items[0], len(self.fold.train)):  # better spent on what is larger
+            self.dropped += [(item.candidate.name, f"{room_s:.0f} s are for small networks, too few") for item in items]
+            return []
+        self.kept_s = max(0.0, self.clock.left_s - room_s / SLACK) if share < 1 else 0.0
+        return items
+
+    def _share_of_light(self) -> float:
+        """The share of what is left for small networks: all of it where that is too little for anything larger.
+
+        None of it where anything larger is trained only if these are not.
+        """
+        larger = self._climbers(light=False)
+        whole, less = (ladder_of(larger, self.fold, part * self.left_s)[0] for part in (1.0, 1 - LIGHT_SHARE))
+        return 1.0 if not whole else LIGHT_SHARE if less else 0.0
+
     def _ladder(self) -> list[PlanItem]:
-        paced = [(c, self._pace(f, c)) for f, c in self.feasible if c.checkpoint and f.trained_in_steps]
-        climbers = [(c, replace(pace, row_s=0.0) if pace.shares in self.shared else pace) for c, pace in paced]
+        climbers = self._climbers(light=False)
         items, dropped = ladder_of(climbers, self.fold, self.left_s)
         if climbers and not items and not self.planned:  # nothing else was asked for: a little is better than nothing
             return [lone(*climbers[0], self.fold, self.clock)]
         self.dropped += dropped
         return items
+
+    def _climbers(self, *, light: bool) -> list[tuple[Candidate, Pace]]:
+        paced = [(c, self._pace(f, c)) for f, c in self.feasible if f.trained_in_steps and f.light == light]
+        return [(c, replace(pace, row_s=0.0) if pace.shares in self.shared else pace) for c, pace in paced]
 
     def _pace(self, family: Family, candidate: Candidate) -> Pace:
         """The candidate's pace; what answering test and calibration rows will take is kept back from the clock."""
@@ -171,6 +205,11 @@ class Planner:
         answers_s = pace.answer_s * (self.profile.n_test + self.profile.n_calibration)
         self.clock.reserve_s = max(self.clock.reserve_s, self.clock.least_s + answers_s)
         return pace
+
+
+def _is_floor(family: Family, candidate: Candidate) -> bool:
+    """Whether it needs no checkpoint and no torch: counts of words, the commonest answer."""
+    return not candidate.checkpoint and not family.trained_in_steps
 
 
 def _order(family: Family) -> tuple[bool, int]:
@@ -215,42 +254,55 @@ def _shots(
 
 
 def ladder_of(
-    candidates: Sequence[tuple[Candidate, Pace]], fold: Fold, left_s: float
+    candidates: Sequence[tuple[Candidate, Pace]], fold: Fold, left_s: float, *, light: bool = False
 ) -> tuple[list[PlanItem], list[tuple[str, str]]]:
     """Rungs for what trains in steps, and those left out: everyone gets epochs enough, or fewer are tried.
 
     The slowest, which has most to train, stays as long as it gets enough epochs alone, and the quickest make room
     for it; otherwise it goes itself. Of equally slow ones the last counts as the slowest where it stays, and the first
-    where it goes: families propose what is worth most last.
+    where it goes: families propose what is worth most last. Of small networks (`light`) those that start from nothing
+    go first, then the slowest.
     """
     alive, dropped = list(candidates), []
-    enough = max(LEAST_STEPS, ENOUGH_EPOCHS * len(fold.train) // BATCH)
     while alive:
         most_s = max(pace.step_s for _, pace in alive)
         slow = [item for item in alive if item[1].step_s == most_s]
         first, slowest = slow[0], slow[-1]
+        enough = enough_steps(slowest[0], len(fold.train))
         steps, alone = (_work_s(left_s, running, fold) / most_s for running in (alive, [slowest]))
         if steps >= (enough if len(alive) > 1 else LEAST_STEPS):
             break
-        left = f"{max(left_s, 0):.0f} s are left"
-        if len(alive) > 1 and alone >= enough:
+        left = f"{max(left_s, 0):.0f} s are {'for small networks' if light else 'left'}"
+        why = f"{left}, too few for {enough} steps of {most_s:.2f} s"
+        if light:
+            gone = min(alive, key=lambda item: (item[0].checkpoint != "", -item[1].step_s))
+        elif len(alive) > 1 and alone >= enough:
             gone = min((item for item in alive if item is not slowest), key=lambda item: item[1].step_s)
             why = f"{left}, and {slowest[0].name} needs most of them for {enough} steps of {most_s:.2f} s"
         else:
-            gone, why = first, f"{left}, too few for {enough} steps of {most_s:.2f} s"
+            gone = first
         alive.remove(gone)
         dropped.append((gone[0].name, why))
     work_s = _work_s(left_s, alive, fold) if alive else 0.0
     return [_climber(candidate, pace, fold, work_s, len(alive)) for candidate, pace in alive], dropped
 
 
-def most_steps(rows: int) -> int:
+def enough_steps(candidate: Candidate, rows: int) -> int:
+    """The steps from which on a candidate's score says what it is worth."""
+    return max(LEAST_STEPS, registry.family(candidate.family).epochs[0] * rows // BATCH)
+
+
+def _suffices(item: PlanItem, rows: int) -> bool:
+    return bool(item.until) and item.until[-1] >= enough_steps(item.candidate, rows)
+
+
+def most_steps(candidate: Candidate, rows: int) -> int:
     """The steps after which training on so many rows ends, whatever time is left."""
-    return max(MOST_EPOCHS * max(1, rows // BATCH), 10 * LEAST_STEPS)
+    return max(registry.family(candidate.family).epochs[1] * max(1, rows // BATCH), 10 * LEAST_STEPS)
 
 
 def _climber(candidate: Candidate, pace: Pace, fold: Fold, work_s: float, n_alive: int) -> PlanItem:
-    steps = int(min(work_s / pace.step_s, most_steps(len(fold.train))))
+    steps = int(min(work_s / pace.step_s, most_steps(candidate, len(fold.train))))
     rows = min(len(fold.train), steps * BATCH) if pace.row_s else len(fold.train)
     until = tuple(max(LEAST_STEPS // 2, int(steps * share)) for share in rungs_for(n_alive))
     seconds = pace.fixed_s + pace.row_s * (rows + len(fold.validation)) + until[-1] * pace.step_s

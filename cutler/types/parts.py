@@ -108,11 +108,18 @@ class Model(ABC):
 
 
 class Family(ABC):
-    """A way of building a model. One file a family."""
+    """A way of building a model. One file a family.
+
+    What is `trained_in_steps` competes with its like on a ladder; `light` says that its steps cost next to nothing
+    beside those of a transformer. `epochs` are those that are enough to tell what it is worth, and the most it gets.
+    `refits` says that its head can be fitted anew after the pick.
+    """
 
     name: ClassVar[str]
     heads: ClassVar[tuple[Head, ...]]
     trained_in_steps: ClassVar[bool] = False
+    light: ClassVar[bool] = False
+    epochs: ClassVar[tuple[int, int]] = (3, 6)
     refits: ClassVar[bool] = False
 
     @abstractmethod
