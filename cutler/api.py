@@ -84,10 +84,11 @@ def fit(
 ) -> Chosen:  # fmt: skip
     """The cheapest model for `source` that is good enough within `constraints`, as a bundle in `out`.
 
-    `source` is a path, "-", a table or a list of mappings; `columns` maps roles (text, text_pair, label, labels,
-    score) to columns. `plan` is a plan.json whose work is repeated step by step. `out` left out means a temporary
-    folder. `progress` is called with what is being done and the share of the budget spent. Raises a `CutlerError`
-    where the data, the limits or an argument cannot be worked with, before training wherever that can be known.
+    `source` is a path, "-", a table or a list of mappings; `columns` maps roles (text, text_pair, tokens, label,
+    labels, score, tags) to columns. `plan` is a plan.json whose work is repeated step by step. `out` left out means a
+    temporary folder. `progress` is called with what is being done and the share of the budget spent. Raises a
+    `CutlerError` where the data, the limits or an argument cannot be worked with, before training wherever that can
+    be known.
     """
     job = _job(out, constraints, threads, progress)
     given = _given(plan, families, checkpoints, seed=seed)

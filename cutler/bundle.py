@@ -49,17 +49,20 @@ class Bundle:
         return found
 
     def predict(self, rows: Sequence[Row | str]) -> list[Answer]:
-        """One answer each, in order; rows are texts, or mappings keyed by role or by the training file's columns."""
+        """One answer each, in order; rows are texts, or mappings keyed by role or by the training file's columns.
+
+        Where words are tagged a row may also be a list of words.
+        """
         return self.model.predict(self._keyed(rows))
 
     def scores(self, rows: Sequence[Row | str]) -> np.ndarray:
-        """(rows, labels) raw scores."""
+        """(rows, labels) raw scores; where words are tagged (words, labels), all rows end to end."""
         if not rows:
             return np.zeros((0, max(len(self.labels), 1)), dtype=np.float32)
         return self.model.scores(self._keyed(rows))
 
     def probabilities(self, rows: Sequence[Row | str]) -> np.ndarray:
-        """(rows, labels) calibrated probabilities, in the order of `labels`; NaN for numbers."""
+        """Calibrated probabilities of the shape of `scores`, in the order of `labels`; NaN for numbers."""
         return self.model.decision.probabilities(self.scores(rows))
 
     def evaluate(self, source: Any, *, seed: int = 0) -> dict[str, Any]:
@@ -95,6 +98,8 @@ class Bundle:
 
     def _keyed(self, rows: Sequence[Row | str]) -> list[Row]:
         columns = {role: self.task.columns[role] for role in self.task.inputs}
+        if self.task.head == "tags":
+            rows = [row["text"] if isinstance(row, Mapping) and set(row) == {"text"} else row for row in rows]
         keyed = [
             {role: row[column] for role, column in columns.items()}
             if isinstance(row, Mapping) and all(column in row for column in columns.values()) else row

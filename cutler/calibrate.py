@@ -44,7 +44,7 @@ def temperature(scores: np.ndarray, targets: Sequence[Any], decision: Decision) 
 
     def loss(log_temperature: float) -> float:
         scaled = scores / np.exp(log_temperature)
-        if decision.head == "class":
+        if decision.head in ("class", "tags"):
             return float(-(coded * log_softmax(scaled, axis=1)).sum(axis=1).mean())
         return float((np.logaddexp(0, scaled) - coded * scaled).mean())
 
@@ -59,12 +59,12 @@ def decide(task: Task, decision: Decision, scores: np.ndarray, rows: Sequence[Ro
 def judge(task: Task, decision: Decision, scores: np.ndarray, rows: Sequence[Row]) -> tuple[Decision, float]:
     """The tuned decision, and the primary metric when each half of these rows is answered by the other's thresholds."""
     tuned, found = _decided(task, decision, scores, rows)
-    return tuned, task.score(task.targets(rows), [answer.value for answer in found])
+    return tuned, task.score(task.targets(rows), [answer.judged for answer in found])
 
 
 def answers(task: Task, decision: Decision, scores: np.ndarray, rows: Sequence[Row]) -> list[Answer]:
     """The answers by which a model is judged on the rows that its thresholds, if it has any, were tuned on."""
-    return _decided(task, decision, scores, rows)[1] if decision.thresholds else decision.answers(scores)
+    return _decided(task, decision, scores, rows)[1] if decision.thresholds else decision.answers(scores, rows)
 
 
 def _decided(
@@ -75,13 +75,13 @@ def _decided(
     One threshold for all labels or one each, whichever the crossed answers speak for.
     """
     if decision.head != "classes":
-        return decision, decision.answers(scores)
+        return decision, decision.answers(scores, rows)
     targets = task.targets(rows)
     if len(targets) < 2:
         decision = replace(decision, thresholds=_shared(task, decision, scores, targets))
-        return decision, decision.answers(scores)
+        return decision, decision.answers(scores, rows)
     crossed = [_crossed(task, decision, scores, targets, own=own) for own in (False, True)]
-    reached = [task.score(targets, [answer.value for answer in found]) for found in crossed]
+    reached = [task.score(targets, [answer.judged for answer in found]) for found in crossed]
     own = reached[1] > reached[0]
     thresholds = _own(decision, scores, targets) if own else _shared(task, decision, scores, targets)
     return replace(decision, thresholds=thresholds), crossed[int(own)]
@@ -166,7 +166,8 @@ def adapt_head(
     move: `start` itself cannot answer them, and of heads that validation likes as well the least held is taken.
     """
     targets = task.targets(fold.train)
-    every = labels_of([*targets, *([(label,) for label in labels] if task.head == "classes" else labels)], task.head)
+    singly = [(label,) for label in labels] if task.head in ("classes", "tags") else labels
+    every = labels_of([*targets, *singly], task.head)
     decision, coded = Decision(task.head, every, task.inputs), encode(targets, task.head, every)
     origin = _widened(start, labels, every) if every else start
     weights = np.ones(len(coded), dtype=np.float32)
@@ -192,9 +193,12 @@ def _widened(head: Linear, labels: Sequence[str], every: Sequence[str]) -> Linea
 
 
 def uneven(coded: np.ndarray, head: str) -> bool:
-    """Whether weighting classes may help: the largest is more than twice the smallest."""
+    """Whether weighting classes may help: the largest is more than twice the smallest.
+
+    Never for tags: words outside of spans are most of all words, and are meant to be.
+    """
     share = coded.mean(axis=0)
-    return head != "number" and bool(share.max() > 2 * share.min())
+    return head not in ("number", "tags") and bool(share.max() > 2 * share.min())
 
 
 def uneven_in(task: Task, rows: Sequence[Row]) -> bool:

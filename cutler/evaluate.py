@@ -8,9 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from cutler import metrics
+from cutler import metrics, tags
+from cutler.data.words import offsets_of, text_of
 from cutler.errors import DataError
-from cutler.types import Answer, Evidence, Interval, Model, Row, Task
+from cutler.types import Answer, Evidence, Interval, Model, Row, Span, Task
 
 SHOWN = 60
 LETTERS = 400
@@ -36,8 +37,8 @@ def on_test(
     """
     targets, weights = _targets(task, rows), metrics.bootstrap_weights(len(rows), seed=seed)
     answers = model.predict(rows)
-    values = [answer.value for answer in answers]
-    of_floors = {name: [answer.value for answer in floor.predict(rows)] for name, floor in floors.items()}
+    values = [answer.judged for answer in answers]
+    of_floors = {name: [answer.judged for answer in floor.predict(rows)] for name, floor in floors.items()}
     labels = _labels(task, targets, values)
     return Evidence(
         metrics=_intervals(task, targets, values, weights),
@@ -45,8 +46,8 @@ def on_test(
         gain=_gain(task, targets, values, list(of_floors.values()), weights),
         n_test=len(rows),
         labels=labels,
-        per_label=per_label(targets, values, labels),
-        confusion=confusion(targets, values, labels) if task.head == "class" else (),
+        per_label=per_tag(targets, values, labels) if task.head == "tags" else per_label(targets, values, labels),
+        confusion=_confused(task, targets, values, labels),
         errors=_errors(task, rows, targets, answers) if examples else (),
         truncated=model.truncated(rows) if isinstance(model, Truncates) else 0.0,
     )
@@ -54,7 +55,7 @@ def on_test(
 
 def on_rows(model: Model, task: Task, rows: Sequence[Row], seed: int) -> dict[str, Interval]:
     """Every metric of the task on any labelled rows, with 95 % intervals. Raises DataError where there is no row."""
-    values = [answer.value for answer in model.predict(rows)] if rows else []
+    values = [answer.judged for answer in model.predict(rows)] if rows else []
     return _intervals(task, _targets(task, rows), values, metrics.bootstrap_weights(len(rows), seed=seed))
 
 
@@ -62,11 +63,21 @@ def per_label(targets: Sequence[Any], answers: Sequence[Any], labels: Sequence[s
     """Precision, recall, F1 and the count of true rows, for each label."""
     if not labels:
         return {}
-    counts = metrics.count(targets, answers, np.ones((1, len(targets))), labels=labels)
+    return _facts(metrics.count(targets, answers, np.ones((1, len(targets))), labels=labels))
+
+
+def per_tag(
+    targets: Sequence[Any], answers: Sequence[Any], labels: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """As `per_label`, counting spans, or words where the tags mark none."""
+    return _facts(metrics.count_things(*tags.compared(targets, answers), np.ones((1, len(targets))), labels=labels))
+
+
+def _facts(counts: metrics.Counts) -> dict[str, dict[str, float]]:
     columns = (counts.precision[0], counts.recall[0], counts.f1[0], counts.true[0])
     return {
         label: {"precision": float(p), "recall": float(r), "f1": float(f), "rows": int(n)}
-        for label, p, r, f, n in zip(labels, *columns, strict=True)
+        for label, p, r, f, n in zip(counts.labels, *columns, strict=True)
     }
 
 
@@ -78,6 +89,16 @@ def confusion(targets: Sequence[str], answers: Sequence[str], labels: Sequence[s
     return [[int(cell) for cell in line] for line in table]
 
 
+def _confused(
+    task: Task, targets: Sequence[Any], answers: Sequence[Any], labels: Sequence[str]
+) -> Sequence[Sequence[int]]:
+    """What is taken for what, of answers of one label: the rows, or their words where these bear plain tags."""
+    if task.head == "tags" and not any(map(tags.marks_spans, (*targets, *answers))):
+        targets, answers = ([tag for row in rows for tag in row] for rows in (targets, answers))
+        return confusion(targets, answers, labels)
+    return confusion(targets, answers, labels) if task.head == "class" else ()
+
+
 def _targets(task: Task, rows: Sequence[Row]) -> list[Any]:
     if not rows:
         raise DataError("at least one row to evaluate on", found="none", do="give rows that bear a target")
@@ -85,6 +106,9 @@ def _targets(task: Task, rows: Sequence[Row]) -> list[Any]:
 
 
 def _labels(task: Task, targets: Sequence[Any], answers: Sequence[Any]) -> tuple[str, ...]:
+    if task.head == "tags":
+        found = set().union(*(row for rows in tags.compared(targets, answers) for row in rows))
+        return tuple(sorted({label for label, _, _ in found}))
     if task.head not in LABELLED:
         return ()
     groups = [(value,) if isinstance(value, str) else value for value in (*targets, *answers)]
@@ -122,19 +146,32 @@ def _errors(task: Task, rows: Sequence[Row], targets: Sequence[Any], answers: Se
     return [
         {
             "row": number + 1,
-            "text": _quoted([str(rows[number][role]) for role in task.inputs]),
-            "truth": targets[number],
-            "answer": answers[number].value,
+            "text": _quoted([text_of(rows[number][role]) for role in task.inputs]),
+            **_told(rows[number], targets[number], answers[number]),
             "probability": answers[number].probability,
         }
         for _, number in wrong[:SHOWN]
     ]
 
 
+def _told(row: Row, target: Any, answer: Answer) -> dict[str, Any]:
+    """Truth and answer of a row; of tags the spans that they mark, or the words that are tagged wrong."""
+    if answer.tags is None:
+        return {"truth": target, "answer": answer.value}
+    text, offsets = text_of(row["tokens"]), offsets_of(row["tokens"])
+    if tags.marks_spans([*target, *answer.tags]):
+        return {"truth": tags.spans_in(text, offsets, target), "answer": tags.spans_in(text, offsets, answer.tags)}
+    wrong = [place for place, pair in enumerate(zip(target, answer.tags, strict=True)) if pair[0] != pair[1]]
+    return {
+        name: tuple(Span(told[i], text[slice(*offsets[i])], *offsets[i]) for i in wrong)
+        for name, told in (("truth", target), ("answer", answer.tags))
+    }
+
+
 def _gravity(task: Task, target: Any, answer: Answer) -> float | None:
     if task.head == "number":
         return abs(float(target) - float(answer.value)) or None
-    if target == answer.value or (task.head == "classes" and set(target) == set(answer.value)):
+    if target == answer.judged or (task.head == "classes" and set(target) == set(answer.value)):
         return None
     return -1.0 if math.isnan(answer.probability) else answer.probability
 

@@ -19,6 +19,9 @@ from cutler.types import Interval
 
 Array = NDArray[Any]
 
+Things = frozenset[tuple[str, int, int]]
+"""What stands in one row: label and place of each."""
+
 RESAMPLES = 1000
 CHUNK = 4_000_000  # weights that are turned into floats at a time: 16 MB as float32, 32 MB as float64
 LABELLED = ("accuracy", "macro_f1", "micro_f1")
@@ -75,11 +78,36 @@ def count(
     targets: Sequence[Any], answers: Sequence[Any], weights: Array, *, labels: Sequence[str] | None = None
 ) -> Counts:
     """Weighted counts for every label under each row of weights; `labels` left out means all that occur, sorted."""
-    true, answered = [_as_set(t) for t in targets], [_as_set(a) for a in answers]
-    chosen = tuple(labels) if labels is not None else tuple(sorted(set().union(*true, *answered)))
+    true, answered = ([frozenset((label, 0, 0) for label in _as_set(v)) for v in each] for each in (targets, answers))
+    return count_things(true, answered, weights, labels=labels)
+
+
+def count_things(
+    true: Sequence[Things], answered: Sequence[Things], weights: Array, *, labels: Sequence[str] | None = None
+) -> Counts:
+    """As `count`, where a row may hold a label several times, each at its own place."""
+    things = [{label for label, _, _ in set().union(*rows)} for rows in (true, answered)]
+    chosen = tuple(labels) if labels is not None else tuple(sorted(set().union(*things)))
     both = [t & a for t, a in zip(true, answered, strict=True)]
-    sums = (_per_label(sets, chosen, weights) for sets in (both, answered, true))
+    sums = (_per_label([[label for label, _, _ in row] for row in rows], chosen, weights)
+            for rows in (both, answered, true))  # fmt: skip
     return Counts(chosen, *sums)
+
+
+def of_things(
+    name: str, true: Sequence[Things], answered: Sequence[Things], weights: Array
+) -> Array:
+    """`macro_f1`, `entity_f1` (over all things alike), or a label's own metric, of things under each row of weights."""
+    weights = _checked(true, answered, weights)
+    counts = count_things(true, answered, weights)
+    kind, _, label = name.partition(":")
+    return _of_label(counts, kind, label) if label else _averaged(counts, kind)
+
+
+def of_parts(right: Sequence[int], whole: Sequence[int], weights: Array) -> Array:
+    """The share of parts that are right, each row having as many as `whole` says: (resamples, rows) -> (resamples,)."""
+    sums = _moments(np.array([right, whole], dtype=np.float64), _checked(right, whole, weights))
+    return ratio(sums[0], sums[1])
 
 
 def at_thresholds(
@@ -208,12 +236,12 @@ def _floats(values: Sequence[Any]) -> Array:
     return np.asarray(values, dtype=np.float64)
 
 
-def _per_label(sets: Sequence[frozenset[str]], labels: tuple[str, ...], weights: Array) -> Array:
+def _per_label(groups: Sequence[Sequence[str]], labels: tuple[str, ...], weights: Array) -> Array:
     code = {label: number for number, label in enumerate(labels)}
-    pairs = [(row, code[label]) for row, group in enumerate(sets) for label in group if label in code]
+    pairs = [(row, code[label]) for row, group in enumerate(groups) for label in group if label in code]
     rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     ones = np.ones(len(pairs), dtype=np.float32)  # counts below 2^24 are exact in float32
-    marks = csr_array((ones, (columns, rows)), shape=(len(labels), len(sets)))
+    marks = csr_array((ones, (columns, rows)), shape=(len(labels), len(groups)))
     return _summed(lambda block: (marks @ block.T).T, weights, len(labels))
 
 
@@ -225,7 +253,7 @@ def _summed(product: Callable[[Array], Array], weights: Array, columns: int) -> 
 
 
 def _averaged(counts: Counts, kind: str) -> Array:
-    if kind == "micro_f1":
+    if kind in ("micro_f1", "entity_f1"):
         sides = counts.answered.sum(1, dtype=np.float64) + counts.true.sum(1, dtype=np.float64)
         return ratio(2 * counts.both.sum(1, dtype=np.float64), sides)
     present = (counts.answered + counts.true) > 0

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cutler import tags
 from cutler.data.scripts import script
+from cutler.data.words import Cell, text_of
 from cutler.data.words import words as split_words
 from cutler.types import NAN, Profile, Row, Splits, Spread, Task
 
@@ -50,6 +52,9 @@ def describe(splits: Splits, task: Task) -> Profile:
 
 
 def _classes(rows: Sequence[Row], task: Task) -> Counter[str]:
+    if task.head == "tags":
+        found, _ = tags.compared(task.targets(rows), ())
+        return Counter(label for row in found for label, _, _ in row)
     if task.head not in ("class", "classes"):
         return Counter()
     return Counter(label for row in rows for label in task.labels(row))
@@ -65,9 +70,13 @@ def _lengths(rows: Sequence[Row], inputs: Sequence[str]) -> tuple[np.ndarray, np
     chars = np.zeros(len(rows), np.int64)
     words = np.zeros(len(rows), np.int64)
     for role in inputs:
-        chars += np.fromiter((len(row[role]) for row in rows), np.int64, len(rows))
-        words += np.fromiter((len(split_words(row[role])) for row in rows), np.int64, len(rows))
+        chars += np.fromiter((len(text_of(row[role])) for row in rows), np.int64, len(rows))
+        words += np.fromiter((_count(row[role]) for row in rows), np.int64, len(rows))
     return chars, words
+
+
+def _count(cell: Cell) -> int:
+    return len(split_words(cell) if isinstance(cell, str) else cell)
 
 
 def _spread(lengths: np.ndarray) -> Spread:
@@ -77,7 +86,7 @@ def _spread(lengths: np.ndarray) -> Spread:
 
 def _sample(rows: Sequence[Row], inputs: Sequence[str]) -> list[str]:
     """Texts from all over the rows."""
-    return [" ".join(row[role] for role in inputs) for row in rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]]
+    return [" ".join(text_of(row[role]) for role in inputs) for row in rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]]
 
 
 def _scripts(texts: Sequence[str]) -> dict[str, float]:

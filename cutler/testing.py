@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from cutler import profile, registry
+from cutler.data.words import words_of
 from cutler.errors import Stopped
 from cutler.models.base import Fitted
 from cutler.types import Answer, Candidate, Combiner, Compressor, Cost, Family, Fold, Model, Profile, Row, Splits, Task
@@ -78,7 +79,18 @@ def _row(roles: Sequence[str], number: int, rng: np.random.Generator) -> dict[st
         "score": (5.0 if first == second else 1.0) + float(rng.normal(0, 0.2)) if paired else URGENCY[first],
     }
     texts = {"text": _text(said, rng), "text_pair": _text((second,), rng)}
-    return {role: {**texts, **target}[role] for role in roles}
+    found = _tagged(first, rng) if "tokens" in roles else {**texts, **target}
+    return {role: found[role] for role in roles}
+
+
+def _tagged(topic: str, rng: np.random.Generator) -> dict[str, Any]:
+    """Words, in which what is said of the topic is tagged as a span."""
+    before, after = rng.choice(AROUND, 2, replace=False)
+    parts = [(before, ""), (str(rng.choice(WORDS[topic])), topic), (after, "")]
+    pairs = [(word, f"{'I' if place else 'B'}-{kind}" if kind else "O")
+             for words, kind in parts for place, word in enumerate(words.split())]  # fmt: skip
+    tokens, tags = zip(*pairs, strict=True)
+    return {"tokens": tokens, "tags": tags}
 
 
 def _text(topics: Sequence[str], rng: np.random.Generator) -> str:
@@ -241,24 +253,35 @@ def check_model(model: Model, given: Sequence[Row], folder: Path) -> None:
     """What a fitted model promises: one answer each, in order, whatever the batch, and the same after a round trip."""
     scores, answers = model.scores(given), model.predict(given)
     assert scores.ndim == 2, "scores are (rows, labels)"
-    assert len(scores) == len(given) == len(answers), "one answer each"
+    assert len(given) == len(answers), "one answer each"
+    assert len(scores) == sum(_sizes(given)), "scores for each row, or each word that is tagged"
     assert np.isfinite(scores).all(), "scores are finite"
     for answer in answers:
         _check_answer(answer)
     assert model.predict([]) == [], "no rows, no answers"
-    _close(model.scores(given[::-1])[::-1], scores, "the order of the rows does not change a score")
+    turned = np.concatenate(_by_row(model.scores(given[::-1]), given[::-1])[::-1])
+    _close(turned, scores, "the order of the rows does not change a score")
     _close(np.concatenate([model.scores([row]) for row in given]), scores, "the batch does not change a score")
     _check_odd_texts(model, given[0])
     _check_round_trip(model, given, folder)
 
 
+def _sizes(given: Sequence[Row]) -> list[int]:
+    """How many scores each row has: one a word where words are tagged."""
+    return [len(words_of(row["tokens"])) if "tokens" in row else 1 for row in given]
+
+
+def _by_row(scores: np.ndarray, given: Sequence[Row]) -> list[np.ndarray]:
+    return np.split(scores, np.cumsum(_sizes(given))[:-1])
+
+
 def _check_odd_texts(model: Model, row: Row) -> None:
-    inputs = [role for role in ("text", "text_pair") if role in row]
+    inputs = [role for role in ("text", "text_pair", "tokens") if role in row]
     found = [{**row, inputs[-1]: text} for text in ODD_TEXTS.values()]
     found += [dict.fromkeys(inputs, ODD_TEXTS["empty"])]
     answers = model.predict(found)
     assert len(answers) == len(found), "one answer each, odd texts too"
-    for name, answer, score in zip([*ODD_TEXTS, "empty"], answers, model.scores(found), strict=True):
+    for name, answer, score in zip([*ODD_TEXTS, "empty"], answers, _by_row(model.scores(found), found), strict=True):
         assert np.isfinite(score).all(), f"a finite score for a text that is {name}"
         _check_answer(answer)
 

@@ -231,7 +231,7 @@ def test_a_workplace_is_gone_after_an_error(tmp_path):
 def is_pickle(path):
     try:
         list(pickletools.genops(path.read_bytes()))
-    except ValueError:
+    except (ValueError, DeprecationWarning):  # of bytes that begin like one by chance
         return False
     return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -78,13 +79,14 @@ def test_help_imports_nothing_heavy():
     assert not set(HEAVY) & set(loaded)
 
 
-def test_help_comes_in_under_four_tenths_of_a_second():
+def test_help_takes_under_four_tenths_of_a_second_of_a_processor():
     def once():
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         process("--help", check=True)
-        return time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(once() for _ in range(5)) < 0.4
+    assert min(once() for _ in range(5)) < 0.4  # on the clock too, where nothing else runs: benchmarks/cli.py
 
 
 def test_python_m_cutler_is_the_same_command():

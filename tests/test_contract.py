@@ -50,10 +50,11 @@ def test_a_compressor_keeps_its_contract(name, family, checkpoint, tmp_path):
 def test_a_way_of_combining_keeps_its_contract(name, task, checkpoint, tmp_path):
     asked, part = registry.task(task)(), testing.fold(task)
     members = []
-    for family in ("linear", "static", "frozen"):
-        maker = registry.family(family)
+    for maker in map(registry.family, ("linear", "static", "frozen", "convolutional")):
+        if asked.head not in maker.heads:
+            continue
         candidate = maker.propose(asked, testing.facts(asked, part), [checkpoint])[0]
-        state = tmp_path / family
+        state = tmp_path / maker.name
         members.append(maker.fit(candidate, asked, part, state=state, until=1, monitor=lambda *_: None, seed=0))
     testing.check_combiner(registry.combiner(name), asked, members, part, tmp_path / "stored")
 

@@ -242,3 +242,24 @@ def test_an_ensemble_over_a_limit_is_infeasible_before_it_is_built(fitted):
     found = api.fit(source, constraints=limits, plan=plan, out=folder / "fifth.cutler")
     assert [trial["status"] for trial in found.card["trials"]] == ["complete", "complete", "infeasible"]
     assert "foreseen: size_mb" in found.card["trials"][-1]["reason"]
+
+
+def test_a_small_network_in_an_ensemble_keeps_the_weights_that_it_goes_on_from(tmp_path, monkeypatch):
+    source = testing.rows("text_classification", 240)
+    settings = {"width": 16, "size": 4, "learning_rate": 1e-3, "max_tokens": 32}
+    alone = [
+        PlanItem(Candidate("linear", params={"ngrams": "word"}), 200, (1,), 1.0),
+        PlanItem(Candidate("convolutional", params=settings), 200, (20,), 1.0),
+    ]
+    first = api.fit(source, plan=written(tmp_path / "alone.json", *alone), out=tmp_path / "first.cutler")
+    members = tuple(Candidate.from_json(trial["candidate"]) for trial in first.card["trials"])
+    whole = PlanItem(Candidate("ensemble", members=members), 200, (1,), 1.0)
+    monkeypatch.setattr("cutler.types.Cost.price", property(lambda cost: -cost.size_mb))  # the dearest is the pick
+    plan = written(tmp_path / "plan.json", *alone, whole)
+    found = api.fit(source, constraints=Constraints("60s", tolerance=99), plan=plan,
+                    out=tmp_path / "second.cutler")  # fmt: skip
+    assert isinstance(found.model, Ensemble)
+    assert (found.folder / "model" / "members" / "1" / "weights").is_dir()
+    again = found.fine_tune(source[:60], out=tmp_path / "third.cutler", budget="40s")
+    assert [trial["status"] for trial in again.card["trials"]] == ["complete"] * 3
+    assert again.has_weights

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "cutler"
 # Bottom row first. A module imports from its own row and from those below.
 ROWS = (
     {"types", "errors"},
-    {"data", "profile", "catalog", "metrics", "measure", "registry"},
+    {"data", "profile", "catalog", "metrics", "measure", "registry", "tags"},
     {"models", "calibrate", "rank"},
     {"train"},
     {"tasks", "families", "compress", "combine"},

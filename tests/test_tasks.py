@@ -15,7 +15,9 @@ from cutler.types import Answer, Table
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 WORDS = ("the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "log", "big", "red")
 TEXTS = [" ".join(random.Random(i).choices(WORDS, k=8)) for i in range(60)]
+MARKS = [" ".join(random.Random(i).choices(("O", "B-cat", "B-dog"), k=8)) for i in range(60)]
 ONE, SEVERAL, NUMBER = "text_classification", "multi_label_classification", "text_regression"
+TAGS = "token_classification"
 
 
 def table(**columns) -> Table:
@@ -49,6 +51,8 @@ CLEAR = {
     "stars": (table(review=TEXTS, stars=[1, 2, 3, 4, 5]), NUMBER, ["review", "stars"]),
     "label with many numbers": (table(text=TEXTS, label=MANY), NUMBER, ["text", "label"]),
     "numbers by content": (table(text=TEXTS, minutes=MANY), NUMBER, ["text", "minutes"]),
+    "words and tags": (table(tokens=[["a", "b"], ["c"]], tags=[["O", "B-x"], ["O"]]), TAGS, ["tokens", "tags"]),
+    "spelt words": (table(words=TEXTS, ner_tags=MARKS), TAGS, ["words", "ner_tags"]),
     "pair": (
         table(premise=TEXTS, hypothesis=TEXTS[::-1], label=["x", "y"]),
         "text_pair_classification", ["premise", "hypothesis", "label"],
@@ -74,7 +78,8 @@ UNCLEAR = {
     "text alone": (table(text=TEXTS), ["the columns text", "--column label=NAME"]),
     "label alone": (table(label=["x", "y"]), ["the columns label", "--column text=NAME"]),
     "an empty column": (table(text=TEXTS, label=["", None]), ["the columns text, label; 'label' holds nothing"]),
-    "tokens": (table(tokens=[["a", "b"]], tags=[["O", "B"]]), ["tokens, tags"]),
+    "two columns of tags": (table(tokens=[["a", "b"]], ner_tags=[["O", "B-x"]], pos_tags=[["N", "V"]]),
+                            ["tokens, ner_tags, pos_tags", "--column tags=NAME"]),
     "translations": (table(source=TEXTS, target=TEXTS[::-1]), ["source, target"]),
 }
 
@@ -200,17 +205,18 @@ def test_every_task_is_named_by_its_file_and_ends_in_its_target(name):
     kind = registry.task(name)
     task = kind()
     assert (kind.name, task.metric) == (name, kind.metrics[0])
-    assert task.inputs[0] == "text"
-    assert task.target in ("label", "labels", "score")
+    assert task.inputs[0] in ("text", "tokens")
+    assert task.target in ("label", "labels", "score", "tags")
 
 
 REAL = {
     "trec6": "text_classification", "banking77": "text_classification", "airline-tweets": "text_classification",
     "goemotions": "multi_label_classification", "mrpc": "text_pair_classification", "stsb": "text_pair_regression",
+    "wnut17": "token_classification", "ud-lines-pos": "token_classification",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("folder", [*REAL, "sick", "wnut17", "policyqa", "scitldr"])
+@pytest.mark.parametrize("folder", [*REAL, "sick", "policyqa", "scitldr"])
 def test_real_folders_are_recognised_or_refused(folder):
     if not (SHARED / folder).is_dir():
         pytest.skip(f"{SHARED / folder} is not there")

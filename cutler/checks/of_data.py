@@ -109,6 +109,8 @@ def imbalance(record: Record, evidence: Evidence) -> Seen:
     classes = record.profile.classes
     if not classes:
         return NO_CLASSES
+    if record.profile.head == "tags":
+        return NotApplicable("words are tagged, and some kinds of words are rare")
     if record.metric not in ("accuracy", "micro_f1"):
         return NotApplicable(f"{record.metric} does not favour large classes")
     large, small = max(classes, key=lambda k: classes[k]), min(classes, key=lambda k: classes[k])

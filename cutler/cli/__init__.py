@@ -59,7 +59,7 @@ def about(
 
 @app.command()
 def fit(
-    source: Annotated[str, Argument(metavar="SOURCE", help="csv, tsv, json, jsonl, parquet, a folder of parts, or -.")],
+    source: Annotated[str, Argument(metavar="SOURCE", help="csv, json, jsonl, parquet, conll, a folder, or -.")],
     task: Annotated[str | None, Option(metavar="NAME", help="What is asked; found in the columns if left out.")] = None,
     column: Annotated[Many, Option(metavar="ROLE=NAME", help="What a column is: text=body. May be repeated.")] = None,
     budget: Annotated[str, Option(metavar="TIME", help="For search and training: 20s, 10m, 1h30m.")] = "5m",
@@ -113,7 +113,7 @@ def predict(
     """Answer each row of a file, or each line of standard input.
 
     Answers are JSON Lines: the row's number, the answer and its probability. Standard input may be a table, or one
-    text a line.
+    text a line. Where words are tagged, texts are cut into words here.
     """
     from cutler.cli import show
 

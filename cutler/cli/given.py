@@ -54,9 +54,13 @@ def _columns(task: Task) -> set[str]:
 
 
 def likeliest(model: Bundle, rows: Sequence[Row], count: int) -> list[list[tuple[str, float]]]:
-    """For each row the labels of highest probability, highest first. Raises UsageError where there are no labels."""
-    if not model.labels:
-        raise UsageError("a bundle that answers with labels for --top", found=model.task.name, do="leave --top out")
+    """For each row the labels of highest probability, highest first.
+
+    Raises UsageError where a row has no label of its own.
+    """
+    if not model.labels or model.task.head == "tags":
+        raise UsageError("a bundle that answers each row with labels for --top", found=model.task.name,
+                         do="leave --top out")  # fmt: skip
     found = []
     for row in model.probabilities(rows).tolist():
         order = sorted(range(len(row)), key=lambda label: -row[label])

@@ -29,7 +29,7 @@ LEAST_ROWS, MOST_ROWS = 20, 2000
 
 class EnsembleOfFamilies(Combiner):
     name = "ensemble"
-    heads = ("class", "classes", "number")
+    heads = ("class", "classes", "number", "tags")
 
     def propose(
         self, task: Task, rows: Sequence[Row], labels: Sequence[str], scored: Mapping[Candidate, np.ndarray]
@@ -63,18 +63,24 @@ class EnsembleOfFamilies(Combiner):
         weighing = _Weighing(task, rows, labels)
         crossed = weighing.crossed(scores)
         decision = calibrate.decide(task, Decision(task.head, labels, task.inputs), crossed, rows)
-        weights = weighing.weights(scores, np.arange(len(rows)))
+        weights = weighing.weights(scores, np.arange(len(weighing.coded)))
         return Ensemble(candidate, decision, members=members, weights=weights), crossed
 
 
 class _Weighing:
-    """Weights of members by validation rows, and what their blend scores on rows that its weights did not see."""
+    """Weights of members by validation rows, and what their blend scores on rows that its weights did not see.
+
+    Where words are tagged each of them is a row that bears a label, and the words of a text are in one fold.
+    """
 
     def __init__(self, task: Task, rows: Sequence[Row], labels: Sequence[str]) -> None:
-        self.targets = task.targets(rows)
-        self.decision = Decision(task.head, tuple(labels), task.inputs)
-        self.coded = heads.encode(self.targets, task.head, labels)
-        self.fold = np.arange(len(rows)) % FOLDS
+        self.targets, self.fold = task.targets(rows), np.arange(len(rows)) % FOLDS
+        head = task.head
+        if head == "tags":
+            self.fold = np.repeat(self.fold, [len(tags) for tags in self.targets])
+            self.targets, head = [tag for tags in self.targets for tag in tags], "class"
+        self.decision = Decision(head, tuple(labels), task.inputs)
+        self.coded = heads.encode(self.targets, head, labels)
         self._spreads: dict[tuple[int, bytes], float] = {}
 
     def loss(self, scores: Sequence[np.ndarray]) -> float:

@@ -17,8 +17,9 @@ def strata(rows: Sequence[Row], *, head: Head, target: str) -> np.ndarray:
     if head == "number":
         values = np.array([row[target] for row in rows], float)
         return np.searchsorted(np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1])), values)
-    cells: list[Any] = [row.get(target) for row in rows] if head in ("class", "classes") else [""] * len(rows)
-    if head == "classes":
+    labelled = head in ("class", "classes", "tags")
+    cells: list[Any] = [row.get(target) for row in rows] if labelled else [""] * len(rows)
+    if head in ("classes", "tags"):
         counts: dict[str, int] = {}
         for cell in cells:
             for label in cell:

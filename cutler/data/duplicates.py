@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import rensa
 
-from cutler.data.words import words
+from cutler.data.words import text_of, words
 from cutler.types import Row
 
 PUNCTUATION = {c: " " for c in range(0x20000) if unicodedata.category(chr(c)).startswith("P")}
@@ -24,7 +24,7 @@ CHUNK = 50_000
 
 def plain(row: Row, inputs: Sequence[str]) -> str:
     """The texts of a row without regard to case, punctuation and white space; what "the same text" means here."""
-    return "\x1f".join([_plain(row[role]) for role in inputs])
+    return "\x1f".join([_plain(text_of(row[role])) for role in inputs])
 
 
 def _plain(text: str) -> str:
@@ -138,7 +138,9 @@ class Joined:
         return np.fromiter((self.root(item) for item in range(len(self.parent))), np.int64, len(self.parent))
 
 
-def conflicts(rows: Sequence[Row], keys: Sequence[str], *, target: str) -> list[tuple[str, tuple[str, ...]]]:
+def conflicts(
+    rows: Sequence[Row], keys: Sequence[str], *, inputs: Sequence[str], target: str
+) -> list[tuple[str, tuple[str, ...]]]:
     """(text, its labels) for each text that bears several, as it first stands in the rows; `keys` are of `plain`."""
     first: dict[str, Row] = {}
     seen: dict[str, set[str]] = {}
@@ -146,7 +148,7 @@ def conflicts(rows: Sequence[Row], keys: Sequence[str], *, target: str) -> list[
         known = first.setdefault(key, row)
         if known[target] != row[target]:
             seen.setdefault(key, {_shown(known[target])}).add(_shown(row[target]))
-    return [(str(first[key]["text"]), tuple(sorted(labels))) for key, labels in seen.items()]
+    return [(text_of(first[key][inputs[0]]), tuple(sorted(labels))) for key, labels in seen.items()]
 
 
 def _shown(target: str | tuple[str, ...]) -> str:

@@ -53,6 +53,37 @@ def _json(source: Source) -> list[Row]:
     return [_record(record, f"{source.name}, row {number}") for number, record in enumerate(found, start=1)]
 
 
+def _word_a_line(source: Source) -> list[Row]:
+    """A word a line with its tag in the last column, a blank line between sentences, as the CoNLL tasks give them.
+
+    Columns in between are passed over, as are lines that begin a document; without tags, words alone are read. Raises
+    DataError where a line has other columns than the first.
+    """
+    refuse_binary(source)
+    rows: list[Row] = []
+    sentence: list[list[str]] = []
+    width = 0
+    for number, line in enumerate([*lines(source), ""], start=1):
+        cells = line.split("\t") if "\t" in line else line.split()
+        cells = [cell.strip() for cell in cells]
+        if not any(cells) or cells[0] == "-DOCSTART-":
+            if sentence:
+                rows.append(_sentence(sentence))
+            sentence = []
+            continue
+        width = width or len(cells)
+        if len(cells) != width:
+            raise DataError(f"{width} columns in each line, as in the first", found=f"{len(cells)} in {source.name}, "
+                            f"line {number}", do="put a tab or spaces between a word and its tag")  # fmt: skip
+        sentence.append(cells)
+    return rows
+
+
+def _sentence(lines_of: list[list[str]]) -> Row:
+    tags = {"tags": [cells[-1] for cells in lines_of]} if len(lines_of[0]) > 1 else {}
+    return {"tokens": [cells[0] for cells in lines_of], **tags}
+
+
 def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text)
@@ -84,7 +115,7 @@ def _parquet(source: Source) -> list[Row]:
 
 FORMATS: Mapping[str, Callable[[Source], list[Row]]] = {
     "csv": _csv, "tsv": _csv, "tab": _csv, "json": _json, "jsonl": _json_lines, "ndjson": _json_lines,
-    "parquet": _parquet, "txt": _text,
+    "parquet": _parquet, "txt": _text, **dict.fromkeys(("conll", "iob", "bio"), _word_a_line),
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 from cutler.errors import DataError
 
 HEAD_BYTES = 65_536
-TEXT_FORMATS = "cutler reads csv, tsv, json, jsonl, parquet and Hugging Face data set folders"
+TEXT_FORMATS = "cutler reads csv, tsv, json, jsonl, parquet, conll and Hugging Face data set folders"
 
 # First bytes -> what such a file is, and what to do about it.
 MAGIC = {

@@ -25,7 +25,7 @@ SHARD = re.compile(r"\d+-of-\d+")
 def read(source: Any) -> Table:
     """The rows of a source, as they were found, by part.
 
-    `source` is the path of a csv, tsv, json, jsonl or parquet file (gzip or not), or of a folder that holds such
+    `source` is the path of a csv, tsv, json, jsonl, parquet or conll file (gzip or not), or of a folder that holds such
     files named train, validation (valid, dev) and test, or that `save_to_disk` of the `datasets` package wrote; "-"
     for standard input; a pandas DataFrame, a pyarrow Table, a Dataset or DatasetDict, a list of mappings, or a
     mapping from part to any of these. Raises DataError where it is missing, empty, binary, not UTF-8 or ragged.

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cutler.data.lists import list_in
 from cutler.errors import DataError, nearest
 from cutler.types import Row, SetAside, Task
 
+WORDS = "tokens"
+"""The role of words that are tagged; its cells are lists, or strings that spell one or have spaces between words."""
+
 
 def keyed(rows: Sequence[Row], task: Task) -> list[dict[str, Any]]:
-    """Rows to answer, keyed by role: each input a string, the target left out where it is missing.
+    """Rows to answer, keyed by role: each input a string or words, the target left out where it is missing.
 
-    Rows that are keyed by role already pass as they are. Raises DataError where a row lacks an input.
+    Rows that are keyed by role already pass as they are; words to tag may also come as a text, under `text`. Raises
+    DataError where a row lacks an input.
     """
     first = rows[0] if rows else {}
-    columns = {role: task.columns[role] if task.columns[role] in first else role for role in task.inputs}
+    columns = {role: _column(role, task, first) for role in task.inputs}
+    worded = _worded(columns, task)
     found = []
     for number, row in enumerate(rows, start=1):
-        reason = next((why for column in columns.values() if (why := _no_text(row.get(column)))), "")
+        reason = _unreadable(row, columns, worded)
         if reason:
             wanted = " and ".join(repr(column) for column in columns.values())
             raise DataError(f"a text under {wanted} in every row", found=f"row {number} with {reason}",
                             do=_advice(row, list(columns.values())))  # fmt: skip
-        found.append(_by_role(row, columns))
+        found.append(_by_role(row, columns, worded))
     return found
+
+
+def _column(role: str, task: Task, first: Row) -> str:
+    """Where an input stands: under the column of training, the role, or for words as a text under `text`."""
+    names = [task.columns[role], role, *(["text"] if role == WORDS else [])]
+    return next((name for name in names if name in first), role)
+
+
+def _worded(columns: Mapping[str, str], task: Task) -> bool:
+    """Whether words stand under these columns; otherwise a text does, which is cut into words when it is read."""
+    return columns.get(WORDS) in (task.columns.get(WORDS), WORDS)
+
+
+def _unreadable(row: Row, columns: Mapping[str, str], worded: bool) -> str:
+    """Why an input cannot be read from a row, or ""."""
+    checks = ((_no_words if worded and role == WORDS else _no_text, column) for role, column in columns.items())
+    return next((why for check, column in checks if (why := check(row.get(column)))), "")
 
 
 def _advice(row: Row, wanted: Sequence[str]) -> str:
@@ -39,15 +62,19 @@ def labelled(rows: Sequence[Row], task: Task, *, part: str) -> tuple[list[dict[s
     inputs = {role: task.columns[role] for role in task.inputs}
     column = task.columns[task.target]
     for number, row in enumerate(rows, start=1):
-        reason = next((why for name in inputs.values() if (why := _no_text(row.get(name)))), "")
+        reason = _unreadable(row, inputs, worded=True)
+        found: dict[str, Any] = {}
         try:
-            target = None if reason else task.parse_target(present(row.get(column)))
+            if not reason:
+                target = task.parse_target(present(row.get(column)))
+                found = {**_by_role(row, {**inputs, task.target: column}, worded=True), task.target: target}
+                reason = task.unfit(found)
         except ValueError as error:
             reason = str(error)
         if reason:
             aside.append(SetAside(part, number, reason))
         else:
-            used.append({**_by_role(row, {**inputs, task.target: column}), task.target: target})
+            used.append(found)
     return used, aside
 
 
@@ -68,6 +95,23 @@ def _no_text(cell: Any) -> str:
     return "" if isinstance(cell, int | float) else f"a {type(cell).__name__} for a text"
 
 
+def _no_words(cell: Any) -> str:
+    """Why this cell holds no words, or ""."""
+    found = _as_words(cell)
+    odd = [word for word in found if not isinstance(word, str)]
+    if odd:
+        return f"a {type(odd[0]).__name__} for a word: {str(odd[0])[:40]}"
+    return _no_text(" ".join(found)).replace("no text", "no words")
+
+
+def _as_words(cell: Any) -> tuple[Any, ...]:
+    """The words of a list, of a string that spells one, or between the spaces of another string."""
+    found = list_in(cell)
+    if found is None:
+        return tuple(cell.split()) if isinstance(cell, str) else ()
+    return tuple(str(word) if isinstance(word, int | float) else word for word in found)
+
+
 def _encodes(text: str) -> bool:
     try:
         text.encode()
@@ -76,10 +120,14 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _by_role(row: Row, columns: dict[str, str]) -> dict[str, Any]:
-    """The row with these columns under their roles, texts as strings; another column of a role's name is left out."""
+def _by_role(row: Row, columns: Mapping[str, str], worded: bool) -> dict[str, Any]:
+    """The row with these columns under their roles, texts as strings and words as tuples.
+
+    Another column of a role's name is left out.
+    """
     found = {role: row.get(column) for role, column in columns.items()}
-    texts = {role: cell if isinstance(cell, str) else str(cell) for role, cell in found.items()}
+    texts: dict[str, Any] = {role: cell if isinstance(cell, str) else str(cell) for role, cell in found.items()}
+    texts |= {WORDS: _as_words(found[WORDS])} if worded and WORDS in found else {}
     if len(row) == len(columns):
         return texts
     taken = {*columns, *columns.values()}

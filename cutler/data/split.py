@@ -86,7 +86,8 @@ def _refuse_few(train: Sequence[Row], aside: Sequence[SetAside], *, task: Task) 
 def _refuse_unlearnable(train: Sequence[Row], task: Task) -> None:
     """Raises DataError where the targets are all the same, or labels all different."""
     column = task.columns[task.target]
-    found = Counter(row[task.target] for row in train)
+    tagged = task.head == "tags"
+    found = Counter(label for row in train for label in (row[task.target] if tagged else [row[task.target]]))
     do = f"add rows that bear others, or name the column to learn: --column {task.target}=NAME (now {column!r})"
     if len(found) < 2:
         same = f"{next(iter(found))!r} in each of {len(train)} rows to learn from"
@@ -147,7 +148,9 @@ def _splits(
     parts: dict[str, list[Row]], keys: dict[str, list[str]], *, aside: list[SetAside], made: tuple[str, ...], task: Task
 ) -> Splits:
     known, tested = set(keys["train"]), set(keys["test"])
-    found = duplicates.conflicts(parts["train"], keys["train"], target=task.target) if task.head != "number" else []
+    found = [] if task.head == "number" else duplicates.conflicts(
+        parts["train"], keys["train"], inputs=task.inputs, target=task.target
+    )  # fmt: skip
     return Splits(
         train=parts["train"], validation=parts["validation"], test=parts["test"],
         calibration=parts.get("calibration", ()), set_aside=aside, made=made,

@@ -9,11 +9,12 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cutler.errors import OutputError, UsageError
-from cutler.types import Answer, Row
+from cutler.types import Answer, Row, Span
 
 Top = Sequence[Sequence[tuple[str, float]]]
 """For each row its likeliest labels, with their probabilities."""
@@ -22,10 +23,11 @@ Top = Sequence[Sequence[tuple[str, float]]]
 def write(rows: Sequence[Row], answers: Sequence[Answer], path: str | Path, *, top: Top | None = None) -> None:
     """Write one answer a row, in the order of the rows; the end of the name says how.
 
-    .jsonl holds {"row": 1, "answer": …, "probability": …} and with `top` {"top": [[label, p], …]}; .csv, .tsv and
-    .parquet hold the columns of the rows, `answer` and `probability` (empty where unknown), and `top` as JSON. Where
-    the rows have a column of such a name, ours gets `_2` (`_3`, …). Raises OutputError where the name ends otherwise,
-    or the file cannot be written; an older file is then left as it was.
+    .jsonl holds {"row": 1, "answer": …, "probability": …}, where words are tagged their "tags" and "offsets", and with
+    `top` {"top": [[label, p], …]}; .csv, .tsv and .parquet hold the columns of the rows, `answer` and `probability`
+    (empty where unknown), and `top` as JSON. Where the rows have a column of such a name, ours gets `_2` (`_3`, …).
+    Raises OutputError where the name ends otherwise, or the file cannot be written; an older file is then left as it
+    was.
     """
     target = Path(path)
     if len(rows) != len(answers):
@@ -41,9 +43,10 @@ def write(rows: Sequence[Row], answers: Sequence[Answer], path: str | Path, *, t
 def lines(answers: Sequence[Answer], *, top: Top | None = None) -> Iterator[str]:
     """One JSON object an answer, for JSON Lines."""
     for number, answer in enumerate(answers, start=1):
-        found: dict[str, Any] = {"row": number, "answer": answer.value, "probability": _known(answer.probability)}
-        if answer.offsets is not None:
-            found["offsets"] = answer.offsets
+        sure = _known(answer.probability)
+        found: dict[str, Any] = {"row": number, "answer": _plain(answer.value), "probability": sure}
+        told = {"tags": answer.tags, "offsets": answer.offsets}
+        found |= {name: value for name, value in told.items() if value is not None}
         if top is not None:
             found["top"] = [[label, _known(p)] for label, p in top[number - 1]]
         yield json.dumps(found, ensure_ascii=False)
@@ -71,7 +74,7 @@ def _delimited(delimiter: str) -> Callable[[Sequence[Row], Sequence[Answer], Top
 
 def _cell(value: Any) -> Any:
     """What stands in a cell of csv for a value."""
-    if isinstance(value, tuple | list) and all(isinstance(item, str) for item in value):
+    if isinstance(value, tuple | list) and all(isinstance(item, str) and "|" not in item for item in value):
         return "|".join(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list | tuple) else value
 
@@ -103,7 +106,10 @@ def _columns(rows: Sequence[Row], answers: Sequence[Answer], top: Top | None) ->
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    """A value as JSON and Arrow hold it: a list for a tuple, a mapping for a span."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return asdict(value) if isinstance(value, Span) else value
 
 
 def _free(name: str, taken: Iterable[str]) -> str:

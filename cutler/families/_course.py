@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from cutler import calibrate, train
 from cutler.families._targets import Targets
@@ -37,8 +38,9 @@ class Course(ABC):
         self.targets, self.sides, self.checks, self.network, self.recipe = targets, sides, checks, network, recipe
         self.decision = Decision(task.head, targets.labels, task.inputs)
         draw = np.random.default_rng(seed)
-        self.first = np.sort(draw.permutation(len(fold.train))[:HEAD_ROWS])
+        self.first = np.sort(draw.permutation(len(sides[0].lengths))[:HEAD_ROWS])
         self.checked = np.sort(draw.permutation(len(fold.validation))[:MOST_CHECKED])
+        self.checked_places = checks[0].of_rows(self.checked)
 
     @abstractmethod
     def model(self, decision: Decision) -> InTorch:
@@ -57,15 +59,18 @@ class Course(ABC):
     @property
     def examples(self) -> train.Examples:
         lengths = np.max([side.lengths for side in self.sides], axis=0)
-        return train.Examples(lengths, lambda places: self.targets.loss(self.network(self.sides, places), places))
+        return train.Examples(lengths, self._loss)
+
+    def _loss(self, places: np.ndarray) -> Tensor:
+        return self.targets.loss(self.network(self.sides, places), self.sides[0].scored(places))
 
     def _start(self) -> None:
         """Weigh classes as validation says, and put the first head in place; what the state holds will overrule it."""
         features = self.first_features()
         if self.targets.uneven:
-            held_out = self.network.apply_to(self.checks, self.checked, features=True)
+            held_out = self.network.apply_to(self.checks, self.checked_places, features=True)
             self.targets.weigh(balanced=self._gain_of_balance(features, held_out) > 0)
-        self.network.start(self.targets.first_head(features, self.first))
+        self.network.start(self.targets.first_head(features, self.sides[0].scored(self.first)))
 
     def first_features(self) -> np.ndarray:
         """(first rows, features) of the network before any step, computed once for all rungs."""
@@ -77,7 +82,7 @@ class Course(ABC):
         reached = []
         for balanced in (False, True):
             self.targets.weigh(balanced=balanced)
-            reached.append(self._judged(self.targets.first_head(features, self.first)(held_out)))
+            reached.append(self._judged(self.targets.first_head(features, self.sides[0].scored(self.first))(held_out)))
         return reached[1] - reached[0]
 
     def steps_between_checks(self, until: int) -> int:
@@ -88,7 +93,7 @@ class Course(ABC):
 
     def check(self) -> float:
         """The primary metric on the checked validation rows."""
-        return self._judged(self.targets.natural(self.network.apply_to(self.checks, self.checked)))
+        return self._judged(self.targets.natural(self.network.apply_to(self.checks, self.checked_places)))
 
     def _judged(self, scores: np.ndarray) -> float:
         return calibrate.judge(self.task, self.decision, scores, [self.fold.validation[i] for i in self.checked])[1]

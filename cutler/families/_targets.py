@@ -40,9 +40,12 @@ class Targets:
         return calibrate.uneven(self.coded, self.head)
 
     def loss(self, scores: Tensor, places: np.ndarray) -> Tensor:
-        """The mean loss of a batch: cross-entropy, binary cross-entropy summed over labels, squared error."""
+        """The mean loss of a batch: cross-entropy, binary cross-entropy summed over labels, squared error.
+
+        Where words are tagged, `places` are those of words.
+        """
         wanted, weights = self._tensor[places], self._row_weights[places]
-        if self.head == "class":
+        if self.head in ("class", "tags"):
             each = nn.functional.cross_entropy(scores, wanted, reduction="none")
         elif self.head == "classes":
             each = nn.functional.binary_cross_entropy_with_logits(scores, wanted, reduction="none").sum(dim=1)

@@ -18,10 +18,11 @@ from cutler.families._targets import Targets
 from cutler.models import body as bodies
 from cutler.models import pace
 from cutler.models import states as stored
-from cutler.models.base import Decision, decision_in, sides_of, texts_of
+from cutler.models.base import Decision, decision_in, sides_of, texts_of, words_in
 from cutler.models.network import InTorch, Transformer, Upper, grown
 from cutler.models.pairs import combine
-from cutler.types import Candidate, Cost, Family, Fold, Monitor, Pace, Profile, Task
+from cutler.models.windows import windows
+from cutler.types import Candidate, Cost, Family, Fold, Monitor, Pace, Profile, Row, Task
 
 PACKED_S = 14.0
 """Seconds to read the checkpoint, fit the first head, export the graph and measure the artefact."""
@@ -29,7 +30,7 @@ PACKED_S = 14.0
 
 class Encoder(Family):
     name = "encoder"
-    heads = ("class", "classes", "number")
+    heads = ("class", "classes", "number", "tags")
     trained_in_steps = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
@@ -85,29 +86,36 @@ class _Tuned(Course):
         self.reader = bodies.tokenizer(self.source, max_tokens=candidate["max_tokens"])
         self.body = bodies.load(self.source)
         self.depth = self.source.layers - candidate["trained_layers"]
-        frozen = bodies.lower(self.body, self.depth)
-        sides, checks = (
-            [stored.stored_states(frozen, self.source, self.reader, side, folder=state.parent / "shared")
-             for side in sides_of(rows, task.inputs, joint=candidate["joint"])]
-            for rows in (fold.train, fold.validation)
-        )  # fmt: skip
+        self.pooling = bodies.WORDS if task.head == "tags" else "mean"
+        sides, checks = (self._stored(task, rows, candidate, state) for rows in (fold.train, fold.validation))
         targets = Targets(task, fold.train, known=decision_in(start).labels if start.is_dir() else ())
-        self.upper = Upper(self.body, depth=self.depth, pooling="mean", n_sides=len(sides), n_scores=targets.width,
-                           dropout=0.1).requires_grad_(True)  # fmt: skip
+        self.upper = Upper(self.body, depth=self.depth, pooling=self.pooling, n_sides=len(sides),
+                           n_scores=targets.width, dropout=0.1).requires_grad_(True)  # fmt: skip
         super().__init__(candidate, task, fold, targets=targets, sides=sides, checks=checks, network=self.upper,
                          recipe=recipe_of(candidate), state=state, seed=seed)  # fmt: skip
+
+    def _stored(self, task: Task, rows: Sequence[Row], candidate: Candidate, state: Path) -> Sequence[stored.States]:
+        """What the layers that are not trained say of each side of these rows, or of their words in windows."""
+        frozen, shared = bodies.lower(self.body, self.depth), state.parent / "shared"
+        if task.head == "tags":
+            self.reader.no_truncation()
+            read = windows(self.reader, words_in(rows, task.inputs), max_tokens=candidate["max_tokens"])
+            return [stored.stored_word_states(frozen, self.source, read, folder=shared)]
+        sides = sides_of(rows, task.inputs, joint=candidate["joint"])
+        return [stored.stored_states(frozen, self.source, self.reader, side, folder=shared) for side in sides]
 
     def first_features(self) -> np.ndarray:
         """Those that the frozen family left where it read the same texts before, otherwise computed."""
         shared = self.state.parent / "shared"
-        sides = [] if self.candidate["joint"] else texts_of(self.fold.train, self.task.inputs)
+        apart = not self.candidate["joint"] and self.pooling != bodies.WORDS
+        sides = texts_of(self.fold.train, self.task.inputs) if apart else []
         known = [stored.known_features(self.source, self.reader, side, folder=shared) for side in sides]
         ours = [side[self.first].astype(np.float32) for side in known if side is not None]
         return combine(ours) if sides and len(ours) == len(sides) else super().first_features()
 
     def model(self, decision: Decision) -> Transformer:
         return Transformer(
-            self.candidate, decision, body=grown(self.body, self.upper.upper, self.depth), pooling="mean",
+            self.candidate, decision, body=grown(self.body, self.upper.upper, self.depth), pooling=self.pooling,
             tokenizer=self.reader, head=self.targets.natural_head(self.network.head), joint=self.candidate["joint"],
             max_tokens=self.candidate["max_tokens"], source=Path(self.source.path), keep_weights=True,
         )  # fmt: skip

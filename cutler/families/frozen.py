@@ -12,15 +12,18 @@ import numpy as np
 from cutler import calibrate, catalog
 from cutler.models import body, pace
 from cutler.models import states as stored
-from cutler.models.base import Headed, texts_of
+from cutler.models.base import Headed, texts_of, words_in
 from cutler.models.network import Transformer
 from cutler.models.onnx import Onnx, Pooled
 from cutler.models.pairs import combine
+from cutler.models.windows import windows
 from cutler.types import Candidate, Cost, Family, Fold, Model, Monitor, Pace, Profile, Row, Scalar, Task
 
 TRIED = 1
 """So many of the best (layer, pooling) by closed-form probe get a head fitted in full, beside the usual place."""
 
+WORD_LAYERS = (1 / 3, 1 / 2, 2 / 3, 1)
+"""The heights, as shares of all layers, at which features of words are looked at."""
 
 PROBE_S, HEAD_S = 1.5e-10, 4e-8
 """Seconds for a row and feature: of a probe for each feature more, of a head fitted in full for each score."""
@@ -30,7 +33,7 @@ PACKED_S = 8.0
 
 class Frozen(Family):
     name = "frozen"
-    heads = ("class", "classes", "number")
+    heads = ("class", "classes", "number", "tags")
     refits = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
@@ -54,8 +57,10 @@ class Frozen(Family):
         width = checkpoint.width * (3 if profile.paired else 1)
         scores = max(len(profile.classes), 1)
         probe_s, head_s = PROBE_S * width, HEAD_S * scores
-        places = candidate["depth"] * len(body.POOLINGS)
-        heads_s = len(fold.train) * width * (places * probe_s + (TRIED + 2) * head_s)
+        places, units = candidate["depth"] * len(body.POOLINGS), float(len(fold.train))
+        if task.head == "tags":
+            places, units, head_s = len(WORD_LAYERS), units * profile.words.mean, 2 * head_s  # B and I of each type
+        heads_s = units * width * (places * probe_s + (TRIED + 2) * head_s)
         return Pace(fixed_s=PACKED_S + heads_s, row_s=each, answer_s=each,
                     shares=pace.features_of(checkpoint, candidate["max_tokens"]))  # fmt: skip
 
@@ -64,6 +69,8 @@ class Frozen(Family):
     ) -> Headed:
         if (state / "start").is_dir():
             return calibrate.go_on(Onnx.load(state / "start"), candidate, task, fold, monitor)
+        if task.head == "tags":
+            return _tagger(candidate, task, fold, state, monitor)
         checkpoint = catalog.find(candidate.checkpoint)
         reader = body.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
         network = body.load(checkpoint)
@@ -92,11 +99,53 @@ class Frozen(Family):
     ) -> Pooled:
         assert isinstance(model, Pooled)
         rows, chosen = list(compress([*fold.train, *fold.validation], learn)), model.candidate
-        place = int(chosen["layer"]), body.POOLINGS.index(chosen["pooling"])
-        known = [_at(_features(chosen, task, part, state), *place) for part in (fold.train, fold.validation)]
+        known = [_at_chosen(chosen, task, part, state) for part in (fold.train, fold.validation)]
+        if task.head == "tags":  # whose features are of words
+            learn = np.repeat(learn, [len(words) for words in words_in([*fold.train, *fold.validation], task.inputs)])
         head = calibrate.refit_head(task, model.decision, np.concatenate(known)[learn], rows,
                                     penalty=chosen["penalty"], balanced=chosen["balanced"])  # fmt: skip
         return model.with_head(chosen, model.decision, head)
+
+
+def _at_chosen(chosen: Candidate, task: Task, rows: Sequence[Row], state: Path) -> np.ndarray:
+    """(rows, features), or (words, features), of the layer and pooling that were chosen."""
+    if task.head == "tags":
+        checkpoint = catalog.find(chosen.checkpoint)
+        layer = layers_for_words(checkpoint.layers).index(chosen["layer"])
+        return np.asarray(_word_features(chosen, task, rows, state)[layer], dtype=np.float32)
+    return _at(_features(chosen, task, rows, state), int(chosen["layer"]), body.POOLINGS.index(chosen["pooling"]))
+
+
+def _tagger(candidate: Candidate, task: Task, fold: Fold, state: Path, monitor: Monitor) -> Transformer:
+    """Features of words from the layer that a probe likes best, into a linear head: no layer is the usual one here."""
+    checkpoint = catalog.find(candidate.checkpoint)
+    x, v = (_word_features(candidate, task, rows, state) for rows in (fold.train, fold.validation))
+    layers = layers_for_words(checkpoint.layers)
+    tried = [number for number, layer in enumerate(layers) if layer <= candidate["depth"]]
+    best = max(tried, key=lambda n: calibrate.probe(task, fold, x[n].astype(np.float32), v[n].astype(np.float32)))
+    found = calibrate.fit_head(task, fold, x[best].astype(np.float32), v[best].astype(np.float32), monitor)
+    place: dict[str, Scalar] = {"layer": layers[best], "pooling": body.WORDS}
+    lower = body.lower(body.load(checkpoint), layers[best])
+    return Transformer(
+        candidate.having({**found.settings, **place}), found.decision, body=lower, pooling=body.WORDS,
+        tokenizer=body.tokenizer(checkpoint, max_tokens=candidate["max_tokens"]), head=found.head, joint=False,
+        max_tokens=candidate["max_tokens"], source=Path(checkpoint.path), keep_weights=False,
+    )  # fmt: skip
+
+
+def layers_for_words(layers: int) -> list[int]:
+    """The layers whose features of words are kept: all would take gigabytes, and neighbours are alike."""
+    return sorted({max(1, round(layers * share)) for share in WORD_LAYERS})
+
+
+def _word_features(candidate: Candidate, task: Task, rows: Sequence[Row], state: Path) -> np.ndarray:
+    """(layers, words, width) of `layers_for_words`, computed once a run."""
+    checkpoint = catalog.find(candidate.checkpoint)
+    reader = body.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
+    reader.no_truncation()
+    read = windows(reader, words_in(rows, task.inputs), max_tokens=candidate["max_tokens"])
+    return stored.word_features(body.load(checkpoint), checkpoint, read, layers=layers_for_words(checkpoint.layers),
+                                folder=state.parent / "shared")  # fmt: skip
 
 
 def _features(candidate: Candidate, task: Task, rows: Sequence[Row], state: Path) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Counts of words and characters into a linear model: quick, small, and often enough."""
+"""Counts of words and characters, or words and their neighbours, into a linear model: quick, small, often enough."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
 from cutler import calibrate
-from cutler.models.base import Decision, Headed, Linear, texts_of
+from cutler.models.base import Decision, Headed, Linear, texts_of, words_in
 from cutler.models.heads import balance, encode, labels_of
-from cutler.models.tfidf import Tfidf, features, vectorizer
-from cutler.types import Candidate, Cost, Family, Fold, Model, Monitor, Profile, Task
+from cutler.models.tfidf import Tfidf, vectorizer
+from cutler.models.wordwindow import AROUND, WordWindow, hashed, seen
+from cutler.types import Candidate, Cost, Family, Fold, Model, Monitor, Profile, Row, Task
 
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """The inverse regularisation C of liblinear; for ridge its inverse is the penalty."""
@@ -26,18 +27,28 @@ MAX_WEIGHTS = 6_000_000
 LARGE = 20_000_000
 """From so many counts times labels on, the labels are shared out to processes."""
 
+EMPTY = Linear(np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.float32))
+"""Stands where a head is still to be fitted."""
+
 
 class LinearFamily(Family):
-    """TF-IDF into a linear support vector machine a label (Fan et al. 2008), or ridge regression for numbers."""
+    """TF-IDF into a linear support vector machine a label (Fan et al. 2008), or ridge regression for numbers.
+
+    Words are tagged by what they and their neighbours look like, by a machine a tag.
+    """
 
     name = "linear"
-    heads = ("class", "classes", "number")
+    heads = ("class", "classes", "number", "tags")
     refits = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
+        if task.head == "tags":
+            return [Candidate(self.name, params={"around": AROUND})]
         return [Candidate(self.name, params={"ngrams": "word"}), Candidate(self.name, params={"ngrams": "word+char"})]
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
+        if profile.head == "tags":
+            return _cost_of_tagging(profile)
         words_only = candidate["ngrams"] == "word"
         per_row = 2.5 if words_only else 9.0
         terms = min(per_row * profile.words.mean * profile.n_train**0.7, _most_terms(profile))
@@ -51,21 +62,12 @@ class LinearFamily(Family):
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
     ) -> Headed:
         if (state / "start").is_dir():
-            start = Tfidf.load(state / "start")
-            assert isinstance(start, Tfidf)
-            start = start.knowing([text for side in texts_of(fold.train, task.inputs) for text in side])
-            return calibrate.go_on(start, candidate, task, fold, monitor)
+            return calibrate.go_on(_started(state / "start", task, fold), candidate, task, fold, monitor)
         targets = task.targets(fold.train)
         labels = labels_of(targets, task.head)
         decision = Decision(task.head, labels, task.inputs)
-        sides = texts_of(fold.train, task.inputs)
-        texts = [text for side in sides for text in side]
-        most = MAX_WEIGHTS // max(len(labels), 1) // len(candidate["ngrams"].split("+"))
-        vectorizers = {
-            name: vectorizer(name, min_df=2 if len(texts) > 2000 else 1, max_features=most).fit(texts)
-            for name in candidate["ngrams"].split("+")
-        }
-        x, v = features(vectorizers, fold.train, task.inputs), features(vectorizers, fold.validation, task.inputs)
+        counting = (_around if task.head == "tags" else _ngrams)(candidate, decision, fold.train)
+        x, v = counting.features(fold.train), counting.features(fold.validation)
         coded = encode(targets, task.head, labels)
         tries: dict[tuple[float, bool], tuple[float, Decision, Linear]] = {}
 
@@ -82,16 +84,52 @@ class LinearFamily(Family):
             reached(strength, True)
         (best, balanced), (_, tuned, head) = max(tries.items(), key=lambda item: item[1][0])
         chosen = candidate.having({"C": best, "balanced": balanced})
-        return Tfidf(chosen, tuned, vectorizers=vectorizers, head=head)
+        return counting.with_head(chosen, tuned, head)
 
     def refit(
         self, model: Model, task: Task, fold: Fold, *, learn: np.ndarray, state: Path, seed: int
-    ) -> Tfidf:
-        assert isinstance(model, Tfidf)
+    ) -> Headed:
+        assert isinstance(model, Tfidf | WordWindow)
         rows, chosen = list(compress([*fold.train, *fold.validation], learn)), model.candidate
         coded = encode(task.targets(rows), task.head, model.labels)
         head = _head(model.features(rows), coded, task, chosen["C"], balanced=chosen["balanced"], seed=seed)
         return model.with_head(chosen, model.decision, head)
+
+
+def _started(folder: Path, task: Task, fold: Fold) -> Headed:
+    """The model to go on from, which knows what stands in the new rows, with weights of zero."""
+    if task.head == "tags":
+        tagger = WordWindow.load(folder)
+        assert isinstance(tagger, WordWindow)
+        return tagger.knowing(fold.train)
+    start = Tfidf.load(folder)
+    assert isinstance(start, Tfidf)
+    return start.knowing([text for side in texts_of(fold.train, task.inputs) for text in side])
+
+
+def _ngrams(candidate: Candidate, decision: Decision, rows: Sequence[Row]) -> Tfidf:
+    """A model that counts the n-grams of these rows, its head still empty."""
+    texts = [text for side in texts_of(rows, decision.inputs) for text in side]
+    analyzers = candidate["ngrams"].split("+")
+    most = MAX_WEIGHTS // max(len(decision.labels), 1) // len(analyzers)
+    least = 2 if len(texts) > 2000 else 1
+    vectorizers = {name: vectorizer(name, min_df=least, max_features=most).fit(texts) for name in analyzers}
+    return Tfidf(candidate, decision, vectorizers=vectorizers, head=EMPTY)
+
+
+def _around(candidate: Candidate, decision: Decision, rows: Sequence[Row]) -> WordWindow:
+    """A model that knows the features of words in these rows, its head still empty."""
+    found = hashed(words_in(rows, decision.inputs))
+    kept = seen(found, least=2 if found.shape[0] > 2000 else 1, most=MAX_WEIGHTS // len(decision.labels))
+    return WordWindow(candidate, decision, kept=kept, head=EMPTY)
+
+
+def _cost_of_tagging(profile: Profile) -> Cost:
+    words, n_tags = profile.n_train * profile.words.mean, 2 * len(profile.classes) + 1
+    kept = min(200 * words**0.6, MAX_WEIGHTS / n_tags)
+    size = kept * (4 + 2 * n_tags) / 1e6
+    return Cost(size_mb=size, memory_mb=185 + 6 * size, latency_ms=0.5 + 0.03 * profile.words.p95,
+                train_s=2 + words * (5e-5 + 1e-5 * n_tags))  # fmt: skip
 
 
 def _climb(reached: Callable[[int], float]) -> float:

@@ -15,7 +15,7 @@ from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Task
 
 class Majority(Family):
     name = "majority"
-    heads = ("class", "classes", "number")
+    heads = ("class", "classes", "number", "tags")
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         return [Candidate(self.name)]
@@ -29,7 +29,7 @@ class Majority(Family):
         targets = task.targets(fold.train)
         labels = labels_of(targets, task.head)
         share = encode(targets, task.head, labels).mean(axis=0).astype(np.float64)
-        if task.head == "class":
+        if task.head in ("class", "tags"):
             share = np.log(share)
         elif task.head == "classes":
             share = np.log(share) - np.log1p(-np.minimum(share, 1 - 1e-6))

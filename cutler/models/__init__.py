@@ -9,7 +9,8 @@ from pathlib import Path
 from cutler.errors import BundleError
 from cutler.models.base import Fitted
 
-FORMATS = {"constant": "Constant", "tfidf": "Tfidf", "static": "Static", "onnx": "Onnx", "ensemble": "Ensemble"}
+FORMATS = {"constant": "Constant", "tfidf": "Tfidf", "static": "Static", "onnx": "Onnx", "ensemble": "Ensemble",
+           "wordwindow": "WordWindow"}  # fmt: skip
 
 
 def load(folder: Path) -> Fitted:

@@ -13,6 +13,9 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit, softmax
 
+from cutler.data.words import Cell, offsets_of, text_of, words_of
+from cutler.models.decoding import likeliest_tags
+from cutler.tags import marks_spans, spans_in
 from cutler.types import Answer, Candidate, Head, Model, Row, rows_of
 
 Arrays = dict[str, np.ndarray]
@@ -55,12 +58,14 @@ class Decision:
         if self.head == "number":
             return np.full(scores.shape, np.nan)
         scaled = scores.astype(np.float64) / self.temperature
-        return np.asarray(softmax(scaled, axis=1) if self.head == "class" else expit(scaled))
+        return np.asarray(expit(scaled) if self.head == "classes" else softmax(scaled, axis=1))
 
-    def answers(self, scores: np.ndarray) -> list[Answer]:
-        """(rows, labels) raw scores -> one answer a row."""
+    def answers(self, scores: np.ndarray, rows: Sequence[Row] = ()) -> list[Answer]:
+        """(rows, labels) raw scores -> one answer a row. What tags the words of `rows` needs these too."""
         if self.head == "number":
             return [Answer(float(value)) for value in scores[:, 0]]
+        if self.head == "tags":
+            return self._tagged(scores, [row[self.inputs[0]] for row in rows])
         likely = self.probabilities(scores)
         if self.head == "class":
             best = scores.argmax(axis=1)
@@ -71,6 +76,24 @@ class Decision:
             Answer(tuple(label for label, on in zip(self.labels, row, strict=True) if on), float(p))
             for row, p in zip(chosen, sure, strict=True)
         ]
+
+    def _tagged(self, scores: np.ndarray, cells: Sequence[Cell]) -> list[Answer]:
+        """(words, labels) scores of all texts, end to end -> their tags, and the spans that these mark.
+
+        The probability is that of all tags of a text together, the words taken as independent.
+        """
+        placed = [offsets_of(cell) for cell in cells]
+        lengths = np.array([len(offsets) for offsets in placed], dtype=np.int64)
+        best = likeliest_tags(scores, lengths, self.labels)
+        sure = self.probabilities(scores)[np.arange(len(best)), best]
+        in_spans, start, found = marks_spans(self.labels), 0, []
+        for cell, offsets in zip(cells, placed, strict=True):
+            end = start + len(offsets)
+            tags = tuple(self.labels[i] for i in best[start:end].tolist())
+            value = spans_in(text_of(cell), offsets, tags) if in_spans else tags
+            found.append(Answer(value, float(sure[start:end].prod()), offsets, tags))
+            start = end
+        return found
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Decision:
@@ -100,7 +123,8 @@ class Fitted(Model):
     def predict(self, rows: Sequence[Row | str]) -> list[Answer]:
         if not rows:
             return []
-        return self.decision.answers(self.scores(rows_of(rows, self.decision.inputs)))
+        given = rows_of(rows, self.decision.inputs)
+        return self.decision.answers(self.scores(given), given)
 
     def deciding(self, *, temperature: float, thresholds: tuple[float, ...] = ()) -> Self:
         """The same model with another temperature or other thresholds, in place."""
@@ -176,3 +200,8 @@ def sides_of(rows: Sequence[Row], inputs: Sequence[str], *, joint: bool) -> list
 def texts_of(rows: Sequence[Row], inputs: Sequence[str]) -> tuple[list[str], ...]:
     """One list of texts for each input role."""
     return tuple([row[role] for row in rows] for role in inputs)
+
+
+def words_in(rows: Sequence[Row], inputs: Sequence[str]) -> list[tuple[str, ...]]:
+    """The words of each row that are tagged."""
+    return [words_of(row[inputs[0]]) for row in rows]

@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -23,11 +24,14 @@ from transformers.utils import logging as transformers_logging
 from cutler.errors import CheckpointError
 from cutler.models.base import Texts
 from cutler.models.tokens import encodings
+from cutler.models.windows import Windows
 from cutler.types import Checkpoint
 
 log = logging.getLogger(__name__)
 
 POOLINGS = ("mean", "first")
+WORDS = "words"
+"""Stands for a pooling where the states of single tokens are wanted, to be pooled by word."""
 THREADS = torch.get_num_threads()
 """As many as torch takes when nobody asks."""
 
@@ -37,8 +41,30 @@ def middle(layers: int) -> int:
     return layers - max(1, layers // 2)
 
 
+class Texted(ABC):
+    """Texts of which each has one row of features, and so of scores."""
+
+    @property
+    @abstractmethod
+    def lengths(self) -> np.ndarray:
+        """(texts,): tokens of each."""
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(texts,): how many rows of features each text has."""
+        return np.ones(len(self.lengths), dtype=np.int64)
+
+    def of_rows(self, rows: np.ndarray) -> np.ndarray:
+        """The places of these rows among the texts."""
+        return rows
+
+    def scored(self, places: np.ndarray) -> np.ndarray:
+        """The places of these texts' scores among all."""
+        return places
+
+
 @dataclass(frozen=True)
-class Encoded:
+class Encoded(Texted):
     """Token ids and segment ids of texts, special tokens in place, ragged."""
 
     ids: list[np.ndarray]
@@ -90,6 +116,11 @@ def encode(reader: Tokenizer, texts: Texts) -> Encoded:
     return Encoded(
         [np.asarray(e.ids, dtype=np.int32) for e in found], [np.asarray(e.type_ids, dtype=np.int32) for e in found]
     )
+
+
+def of_windows(read: Windows) -> Encoded:
+    """Windows as texts of one segment."""
+    return Encoded(read.ids, [np.zeros_like(ids) for ids in read.ids])
 
 
 def load(checkpoint: Checkpoint) -> nn.Module:
@@ -182,7 +213,9 @@ class _Given(nn.Module):
 
 
 def pool(hidden: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
-    """(batch, tokens, width) -> (batch, width): the first token's state, or the mean over real tokens."""
+    """(batch, tokens, width) -> (batch, width): the first token's state, or the mean over real tokens; or as it is."""
+    if pooling == WORDS:
+        return hidden
     if pooling == "first":
         return hidden[:, 0]
     if mask is None:
@@ -203,7 +236,7 @@ def _takes_types(body: nn.Module) -> bool:
 
 
 class Exported(nn.Module):
-    """Token ids in, pooled features out: what becomes the ONNX graph."""
+    """Token ids in, pooled features out, or states of tokens: what becomes the ONNX graph."""
 
     def __init__(self, body: nn.Module, pooling: str) -> None:
         super().__init__()
@@ -222,18 +255,22 @@ def export(body: nn.Module, pooling: str, file: Path) -> None:
     frozen = _evaluating(copy.deepcopy(body))
     frozen.set_attn_implementation("eager")  # type: ignore[operator]
     inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if _takes_types(frozen) else ()))
-    write_graph(Exported(frozen, pooling), inputs, file)
+    write_graph(Exported(frozen, pooling), inputs, file, of_tokens=pooling == WORDS)
 
 
-def write_graph(module: nn.Module, inputs: Sequence[str], file: Path) -> None:
-    """Write a module from ids, mask and maybe types (batch, tokens) to features (batch, width) as an ONNX graph."""
+def write_graph(module: nn.Module, inputs: Sequence[str], file: Path, *, of_tokens: bool = False) -> None:
+    """Write a module from ids, mask and maybe types (batch, tokens) to features (batch, width) as an ONNX graph.
+
+    Features `of_tokens` are (batch, tokens, width).
+    """
+    free = {0: "batch", 1: "tokens"} if of_tokens else {0: "batch"}
     example = tuple((torch.zeros if name == "token_type_ids" else torch.ones)((2, 8), dtype=torch.int64)
                     for name in inputs)  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of constants that stem from fixed settings
         torch.onnx.export(
             module, example, str(file), input_names=list(inputs), output_names=["features"],
-            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in inputs} | {"features": {0: "batch"}},
+            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in inputs} | {"features": free},
             opset_version=17, dynamo=False,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from cutler.models.base import Arrays, Decision, Fitted
+from cutler.models.base import Arrays, Decision, Fitted, words_in
 from cutler.types import Candidate, Row
 
 
@@ -20,7 +20,9 @@ class Constant(Fitted):
         self.score = score  # (labels,)
 
     def scores(self, rows: Sequence[Row]) -> np.ndarray:
-        return np.tile(self.score, (len(rows), 1))
+        tagged = self.decision.head == "tags"
+        n_scored = sum(map(len, words_in(rows, self.decision.inputs))) if tagged else len(rows)
+        return np.tile(self.score, (n_scored, 1))
 
     def settings(self) -> dict[str, Any]:
         return {}

@@ -27,9 +27,14 @@ HELD_PENALTIES = (1.0, 0.1, 1e-2, 1e-3, 1e-4)
 
 
 def encode(targets: Sequence[Any], head: Head, labels: Sequence[str]) -> np.ndarray:
-    """Targets as (rows, labels): one-hot for class, indicators for classes, (rows, 1) values for number."""
+    """Targets as (rows, labels): one-hot for class, indicators for classes, (rows, 1) values for number.
+
+    For tags (words, labels): one-hot, the words of all rows end to end.
+    """
     if head == "number":
         return np.asarray(targets, dtype=np.float32)[:, None]
+    if head == "tags":
+        return encode([tag for tags in targets for tag in tags], "class", labels)
     place = {label: i for i, label in enumerate(labels)}
     coded = np.zeros((len(targets), len(labels)), dtype=np.float32)
     for row, target in enumerate(targets):
@@ -48,7 +53,7 @@ def labels_of(targets: Sequence[Any], head: Head) -> tuple[str, ...]:
 
 def balance(coded: np.ndarray, head: Head, *, balanced: bool) -> np.ndarray:
     """(rows,) weights: ones, or inverse to the frequency of each row's rarest label (King & Zeng 2001), mean one."""
-    if not balanced or head == "number":
+    if not balanced or head in ("number", "tags"):
         return np.ones(len(coded), dtype=np.float32)
     share = np.maximum(coded.mean(axis=0), 1 / len(coded))
     weights = np.where(coded > 0, 1 / share, 0).max(axis=1)
@@ -129,7 +134,7 @@ def losses(scores: np.ndarray, coded: np.ndarray, head: Head) -> tuple[np.ndarra
     if head == "number":
         residual = scores - coded
         return residual[:, 0] ** 2 / 2, residual
-    if head == "class":
+    if head in ("class", "tags"):
         log_likely = log_softmax(scores, axis=1)
         known = coded.sum(axis=1, keepdims=True)  # 0 for a row whose label is none of these: it says nothing
         return -(coded * log_likely).sum(axis=1), known * np.exp(log_likely) - coded

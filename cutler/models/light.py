@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cutler.measure import WEIGHTS
 from cutler.models import body as bodies
 from cutler.models.base import Decision, Linear
-from cutler.models.network import InTorch, Network
+from cutler.models.network import InTorch, Network, Side
 from cutler.types import Candidate
 
 WINDOWS = (2, 3, 4, 5)
@@ -105,7 +105,7 @@ class Recurrence(Layers):
     def __init__(self, width: int, size: int) -> None:
         super().__init__(width, size)
         self.onward = nn.GRU(width, size, batch_first=True)
-        self.backward_ = nn.GRU(width, size, batch_first=True)
+        self.reverse = nn.GRU(width, size, batch_first=True)
         self.n_features = 4 * size
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class Recurrence(Layers):
         steps, lengths = torch.ones_like(mask).cumsum(dim=1) - 1, mask.sum(dim=1, keepdim=True)
         turned = torch.where(steps < lengths, lengths - 1 - steps, steps)  # (batch, tokens)
         back = vectors.gather(1, turned.unsqueeze(-1).expand_as(vectors))
-        sides = self.onward(vectors)[0], self.backward_(back)[0]
+        sides = self.onward(vectors)[0], self.reverse(back)[0]
         return torch.cat([max_and_mean(side, mask) for side in sides], dim=1)
 
 
@@ -154,8 +154,8 @@ class Light(Network):
         self.reading = Reading(words, layers)
         self.crown(layers.n_features, n_sides=n_sides, n_scores=n_scores, dropout=dropout)
 
-    def embed(self, batch: dict[str, Tensor]) -> Tensor:
-        return read(self.reading, batch)
+    def embed(self, side: Side, places: np.ndarray) -> Tensor:
+        return read(self.reading, side.tensors(places))
 
     def groups(self) -> list[list[nn.Parameter]]:
         return [list(part.parameters()) for part in (self.reading.words, self.reading.layers, self.head)]

@@ -19,6 +19,7 @@ from cutler.models import states as stored
 from cutler.models.base import Arrays, Decision, Fitted, Linear, Texts
 from cutler.models.dropout import Dropout, quicken
 from cutler.models.onnx import Onnx, Pooled, batches
+from cutler.models.windows import ranges
 from cutler.types import Candidate
 
 Side = bodies.Encoded | stored.States
@@ -37,16 +38,16 @@ class Network(nn.Module):
         self.dropout = Dropout(dropout)
 
     @abstractmethod
-    def embed(self, batch: dict[str, Tensor]) -> Tensor:
-        """(batch, width) of a padded batch of texts."""
+    def embed(self, side: Side, places: np.ndarray) -> Tensor:
+        """(batch, width) of the texts at these places; or (words, width) of the windows there."""
 
     @abstractmethod
     def groups(self) -> list[list[nn.Parameter]]:
         """Trained parameters, the deepest first, the head last."""
 
     def features(self, sides: Sequence[Side], places: np.ndarray) -> Tensor:
-        """(batch, features) of the texts, or pairs, at these places."""
-        return combine([self.embed(side.tensors(places)) for side in sides])
+        """(batch, features) of the texts, or pairs, at these places; or (words, features) of the windows there."""
+        return combine([self.embed(side, places) for side in sides])
 
     def forward(self, sides: Sequence[Side], places: np.ndarray) -> Tensor:
         scores: Tensor = self.head(self.dropout(self.features(sides, places)))
@@ -60,13 +61,15 @@ class Network(nn.Module):
 
     @torch.inference_mode()
     def apply_to(self, sides: Sequence[Side], rows: np.ndarray, *, features: bool = False) -> np.ndarray:
-        """(rows, scores), or (rows, features), of the rows at these places, in their order."""
+        """(rows, scores), or (rows, features), of the rows at these places, in their order; of windows, their words."""
+        counts = sides[0].counts[rows]
+        starts = np.cumsum(counts) - counts
         found: np.ndarray | None = None
         for chosen in batches(np.max([side.lengths[rows] for side in sides], axis=0).tolist()):
             block = (self.features if features else self)(sides, rows[chosen]).numpy()
             if found is None:
-                found = np.zeros((len(rows), block.shape[1]), dtype=np.float32)
-            found[chosen] = block
+                found = np.zeros((int(counts.sum()), block.shape[1]), dtype=np.float32)
+            found[ranges(starts[chosen], counts[chosen])] = block
         assert found is not None
         return found
 
@@ -83,9 +86,11 @@ class Upper(Network):
         self.pooling = pooling
         self.crown(bodies.width_of(body), n_sides=n_sides, n_scores=n_scores, dropout=dropout)
 
-    def embed(self, batch: dict[str, Tensor]) -> Tensor:
+    def embed(self, side: Side, places: np.ndarray) -> Tensor:
+        assert isinstance(side, stored.States)
+        batch = side.tensors(places)
         (hidden,) = bodies.run(self.upper, batch)
-        return bodies.pool(hidden, batch.get("attention_mask"), self.pooling)
+        return side.pool(hidden, batch.get("attention_mask"), places, self.pooling)
 
     def groups(self) -> list[list[nn.Parameter]]:
         """One list a layer from the lowest, the head last."""
@@ -117,7 +122,7 @@ class InTorch(Pooled):
 
     @abstractmethod
     def run(self, batch: dict[str, Tensor]) -> Tensor:
-        """(batch, width) of a padded batch of texts."""
+        """(batch, width) of a padded batch of texts, or (batch, tokens, width) where words are tagged."""
 
     @abstractmethod
     def export(self, file: Path) -> None:
@@ -133,6 +138,12 @@ class InTorch(Pooled):
                 found = np.zeros((len(texts), block.shape[1]), dtype=np.float32)
             found[places] = block
         assert found is not None
+        return found
+
+    @torch.inference_mode()
+    def states(self, ids: Sequence[np.ndarray]) -> np.ndarray:
+        batch = bodies.Encoded(list(ids), [np.zeros_like(row) for row in ids]).tensors(np.arange(len(ids)))
+        found: np.ndarray = self.run(batch).numpy()
         return found
 
     def save(self, folder: Path) -> None:
@@ -156,6 +167,8 @@ class Transformer(InTorch):
     ) -> None:  # fmt: skip
         super().__init__(candidate, decision, tokenizer=tokenizer, head=head, joint=joint, max_tokens=max_tokens)
         self.body, self.pooling, self.source, self.keep_weights = body, pooling, source, keep_weights
+        if pooling == bodies.WORDS:
+            self.tokenizer.no_truncation()
 
     def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Transformer:
         return Transformer(

@@ -1,4 +1,4 @@
-"""A transformer's body and pooling as an ONNX graph, with a linear head beside it: predicts without torch."""
+"""A transformer's body, and pooling of texts, as an ONNX graph, a linear head beside it: predicts without torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any, Self
 
 import numpy as np
 import onnxruntime as ort
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
-from cutler.models.base import Arrays, Decision, Headed, Linear, Texts, sides_of
+from cutler.models.base import Arrays, Decision, Headed, Linear, Texts, sides_of, words_in
 from cutler.models.pairs import combine
 from cutler.models.tokens import encodings
+from cutler.models.windows import Windows, windows
 from cutler.types import Candidate, Row
 
 TOKENS_PER_BATCH = 512
@@ -26,10 +27,12 @@ ROWS_PER_BATCH = 64
 class Pooled(Headed):
     """Pooled states of a transformer under a linear head, whatever runs it.
 
-    `joint` pairs are read as one sequence, others apart and then combined. Texts are cut at `max_tokens`.
+    `joint` pairs are read as one sequence, others apart and then combined. Texts are cut at `max_tokens`. Where words
+    are tagged the states are pooled by word, and what is longer than `max_tokens` is read in windows.
     """
 
     format = "onnx"
+    tokenizer: Tokenizer
 
     def __init__(
         self, candidate: Candidate, decision: Decision, *, head: Linear, joint: bool, max_tokens: int
@@ -41,8 +44,34 @@ class Pooled(Headed):
     def embed(self, texts: Texts) -> np.ndarray:
         """(texts, width), in the order given; batches hold texts of like length, so that little is padding."""
 
+    @abstractmethod
+    def states(self, ids: Sequence[np.ndarray]) -> np.ndarray:
+        """(texts, tokens, width) states of a batch of token ids, padded."""
+
     def features(self, rows: Sequence[Row]) -> np.ndarray:
+        if self.decision.head == "tags":
+            return self._of_words(self._windows(rows))
         return combine([self.embed(texts) for texts in sides_of(rows, self.decision.inputs, joint=self.joint)])
+
+    def _windows(self, rows: Sequence[Row]) -> Windows:
+        return windows(self.tokenizer, words_in(rows, self.decision.inputs), max_tokens=self.max_tokens)
+
+    def _of_words(self, read: Windows) -> np.ndarray:
+        """(words, width), the words of all rows end to end."""
+        found = np.zeros((read.n_words, len(self.head.weight)), dtype=np.float32)
+        for places in batches(read.lengths.tolist()):
+            found[read.words_of(places)] = read.means(self.states([read.ids[i] for i in places]), places)
+        return found
+
+    def truncated(self, rows: Sequence[Row]) -> float:
+        """The share of rows that are not read whole."""
+        if self.decision.head == "tags":
+            return float(self._windows(rows).cut_short.mean())
+        whole = Tokenizer.from_str(self.tokenizer.to_str())
+        whole.no_truncation()
+        texts = sides_of(rows, self.decision.inputs, joint=self.joint)
+        over = [[len(e) > self.max_tokens for e in whole.encode_batch_fast(side)] for side in texts]
+        return float(np.any(over, axis=0).mean())
 
     def settings(self) -> dict[str, Any]:
         return {"joint": self.joint, "max_tokens": self.max_tokens}
@@ -52,7 +81,7 @@ class Pooled(Headed):
 
 
 class Onnx(Pooled):
-    """`graph` maps token ids, mask and types to `features` (texts, width)."""
+    """`graph` maps token ids, mask and types to `features`: (texts, width), or (texts, tokens, width) for tags."""
 
     def __init__(
         self, candidate: Candidate, decision: Decision, *, graph: Path, tokenizer: Tokenizer, head: Linear,
@@ -60,7 +89,10 @@ class Onnx(Pooled):
     ) -> None:  # fmt: skip
         super().__init__(candidate, decision, head=head, joint=joint, max_tokens=max_tokens)
         self.graph, self.tokenizer = graph, tokenizer
-        self.tokenizer.enable_truncation(max_tokens)
+        if decision.head == "tags":
+            self.tokenizer.no_truncation()
+        else:
+            self.tokenizer.enable_truncation(max_tokens)
         self.tokenizer.no_padding()
         self.session = ort.InferenceSession(str(graph), _options(), providers=["CPUExecutionProvider"])
         self.expects = [given.name for given in self.session.get_inputs()]
@@ -73,27 +105,26 @@ class Onnx(Pooled):
         encoded = encodings(self.tokenizer, texts)
         found: np.ndarray | None = None
         for places in batches([len(encoding) for encoding in encoded]):
-            (features,) = self.session.run(["features"], self._inputs([encoded[i] for i in places]))
+            chosen = [(encoded[i].ids, encoded[i].type_ids) for i in places]
+            (features,) = self.session.run(["features"], self._inputs(chosen))
             if found is None:
                 found = np.zeros((len(texts), features.shape[1]), dtype=np.float32)
             found[places] = features
         assert found is not None
         return found
 
-    def truncated(self, rows: Sequence[Row]) -> float:
-        whole = Tokenizer.from_str(self.tokenizer.to_str())
-        whole.no_truncation()
-        texts = sides_of(rows, self.decision.inputs, joint=self.joint)
-        over = [[len(e) > self.max_tokens for e in whole.encode_batch_fast(side)] for side in texts]
-        return float(np.any(over, axis=0).mean())
+    def states(self, ids: Sequence[np.ndarray]) -> np.ndarray:
+        found: np.ndarray = self.session.run(["features"], self._inputs([(row, None) for row in ids]))[0]
+        return found
 
-    def _inputs(self, encoded: Sequence[Encoding]) -> dict[str, np.ndarray]:
-        shape = (len(encoded), max(len(encoding) for encoding in encoded))
+    def _inputs(self, encoded: Sequence[tuple[Any, Any]]) -> dict[str, np.ndarray]:
+        """The graph's inputs for ids and types; no types are types of 0."""
+        shape = (len(encoded), max(len(ids) for ids, _ in encoded))
         inputs = {name: np.zeros(shape, dtype=np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
-        for row, encoding in enumerate(encoded):
-            inputs["input_ids"][row, : len(encoding)] = encoding.ids
-            inputs["attention_mask"][row, : len(encoding)] = 1
-            inputs["token_type_ids"][row, : len(encoding)] = encoding.type_ids
+        for row, (ids, types) in enumerate(encoded):
+            inputs["input_ids"][row, : len(ids)] = ids
+            inputs["attention_mask"][row, : len(ids)] = 1
+            inputs["token_type_ids"][row, : len(ids)] = 0 if types is None else types
         return {name: inputs[name] for name in self.expects}
 
     def save(self, folder: Path) -> None:

@@ -19,16 +19,19 @@ from cutler.models.base import Texts
 from cutler.models.body import (
     POOLINGS,
     Encoded,
+    Texted,
     config_of,
     encode,
     mask_of,
     middle,
+    of_windows,
     pool,
     run,
     tokenizer,
     width_of,
 )  # fmt: skip
 from cutler.models.onnx import batches
+from cutler.models.windows import Windows
 from cutler.types import Checkpoint
 
 KEPT_MB = 2000
@@ -47,25 +50,45 @@ def pooled_layers(body: nn.Module, encoded: Encoded, *, keep: Mapping[int, Path]
     `keep` names files for the states of every token after so many layers, which the pass gives on its way.
     """
     found: np.ndarray | None = None
-    written = {depth: _flat(file, encoded, width_of(body)) for depth, file in (keep or {}).items()}
-    for places in batches(encoded.lengths.tolist()):
-        batch = encoded.tensors(places)
-        states = run(body, batch, every_layer=True)
-        mask = batch.get("attention_mask")
+    for places, states, mask in _passes(body, encoded, keep or {}):
         block = torch.stack([torch.stack([pool(h, mask, p) for p in POOLINGS]) for h in states])
         if found is None:
             found = np.zeros((len(states), len(POOLINGS), len(encoded.ids), block.shape[-1]), dtype=np.float16)
         found[:, :, places] = _half(block)
-        for depth, flat in written.items():
-            _put(flat, encoded, places, _half(states[depth]))
-    for flat in written.values():
-        flat.flush()
     assert found is not None
     return found
 
 
+@torch.inference_mode()
+def word_layers(
+    body: nn.Module, read: Windows, *, layers: Sequence[int], keep: Mapping[int, Path] | None = None
+) -> np.ndarray:
+    """(layers, words, width) in half precision: features of words in the states after so many layers, and as above."""
+    found = np.zeros((len(layers), read.n_words, width_of(body)), dtype=np.float16)
+    for places, states, _ in _passes(body, of_windows(read), keep or {}):
+        chosen = read.words_of(places)
+        for number, layer in enumerate(layers):
+            found[number, chosen] = read.means(states[layer].clamp(-6e4, 6e4).numpy(), places)
+    return found
+
+
+def _passes(
+    body: nn.Module, encoded: Encoded, keep: Mapping[int, Path]
+) -> Iterator[tuple[np.ndarray, tuple[Tensor, ...], Tensor | None]]:
+    """Batches of texts: their places, states after every layer and mask; states to keep are written on the way."""
+    written = {depth: _flat(file, encoded, width_of(body)) for depth, file in keep.items()}
+    for places in batches(encoded.lengths.tolist()):
+        batch = encoded.tensors(places)
+        states = run(body, batch, every_layer=True)
+        yield places, states, batch.get("attention_mask")
+        for depth, flat in written.items():
+            _put(flat, encoded, places, _half(states[depth]))
+    for flat in written.values():
+        flat.flush()
+
+
 @dataclass(frozen=True)
-class States:
+class States(Texted):
     """Hidden states of every token of every text, end to end in one half-precision file mapped into memory."""
 
     flat: np.ndarray  # (all tokens, width)
@@ -75,6 +98,10 @@ class States:
     def lengths(self) -> np.ndarray:
         return np.diff(self.starts)
 
+    def pool(self, hidden: Tensor, mask: Tensor | None, places: np.ndarray, pooling: str) -> Tensor:
+        """(batch, tokens, width) -> (batch, width)."""
+        return pool(hidden, mask, pooling)
+
     def tensors(self, places: np.ndarray) -> dict[str, Tensor]:
         """A padded batch of `inputs_embeds` (batch, tokens, width), with a mask where lengths differ."""
         lengths = self.lengths[places]
@@ -82,6 +109,35 @@ class States:
         for row, place in enumerate(places):
             block[row, : lengths[row]] = self.flat[self.starts[place] : self.starts[place + 1]]
         return {"inputs_embeds": torch.from_numpy(block), **mask_of(lengths)}
+
+
+@dataclass(frozen=True)
+class WordStates(States):
+    """Hidden states of windows over rows of words; each word is scored."""
+
+    read: Windows
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(windows,): how many words each has."""
+        return self.read.counts
+
+    def of_rows(self, rows: np.ndarray) -> np.ndarray:
+        """The windows of these rows, which are sorted."""
+        return self.read.of_rows(rows)
+
+    def scored(self, places: np.ndarray) -> np.ndarray:
+        """The numbers of the words of these windows."""
+        return self.read.words_of(places)
+
+    def pool(self, hidden: Tensor, mask: Tensor | None, places: np.ndarray, pooling: str) -> Tensor:
+        """(windows, tokens, width) -> (words, width): the mean over a word's tokens."""
+        tokens, words = self.read.gather(places, hidden.shape[1])
+        n_words = int(self.counts[places].sum())
+        sizes = np.maximum(np.bincount(words, minlength=n_words), 1)
+        states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, torch.from_numpy(tokens))
+        sums = hidden.new_zeros((n_words, hidden.shape[-1])).index_add(0, torch.from_numpy(words), states)
+        return sums / torch.from_numpy(sizes).to(hidden.dtype)[:, None]
 
 
 @torch.inference_mode()
@@ -116,16 +172,32 @@ def stored_states(
     """`token_states` of texts, computed once a run and kept in `folder`."""
     encoded = encode(reader, texts)
     file = _states_file(checkpoint, reader, texts, depth=config_of(body).num_hidden_layers, folder=folder)
+    return States(_stored(body, encoded, file), encoded.starts)
+
+
+def stored_word_states(body: nn.Module, checkpoint: Checkpoint, read: Windows, *, folder: Path) -> WordStates:
+    """`token_states` of windows, computed once a run and kept in `folder`."""
+    encoded = of_windows(read)
+    file = _word_states_file(checkpoint, read, depth=config_of(body).num_hidden_layers, folder=folder)
+    return WordStates(_stored(body, encoded, file), encoded.starts, read)
+
+
+def _stored(body: nn.Module, encoded: Encoded, file: Path) -> np.ndarray:
     if not file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         token_states(body, encoded, partial := file.with_suffix(".partial"))
         partial.replace(file)
-    return States(np.load(file, mmap_mode="r"), encoded.starts)
+    found: np.ndarray = np.load(file, mmap_mode="r")
+    return found
 
 
 def _states_file(checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, depth: int, folder: Path) -> Path:
     parts = [checkpoint.digest, str(depth), str(_limit(reader)), digest_of(texts)]
     return folder / f"{digest_of(parts)[:16]}.npy"
+
+
+def _word_states_file(checkpoint: Checkpoint, read: Windows, *, depth: int, folder: Path) -> Path:
+    return folder / f"{digest_of([checkpoint.digest, str(depth), digest_of([i.tobytes() for i in read.ids])])[:16]}.npy"
 
 
 def cached(folder: Path, parts: Sequence[object], compute: Callable[[], np.ndarray]) -> np.ndarray:
@@ -163,14 +235,33 @@ def features(
     def computed() -> np.ndarray:
         encoded, depth = encode(reader, texts), middle(checkpoint.layers)
         file = _states_file(checkpoint, reader, texts, depth=depth, folder=folder)
-        partial = file.with_suffix(".partial")
-        small = kept(float(encoded.lengths.sum()), width_of(body))
-        found = pooled_layers(body, encoded, keep={depth: partial} if small else {})
-        if small:
-            partial.replace(file)
-        return found
+        return _keeping(encoded, depth, file, body, lambda keep: pooled_layers(body, encoded, keep=keep))
 
     return cached(folder, _features(checkpoint, reader, texts), computed)
+
+
+def word_features(
+    body: nn.Module, checkpoint: Checkpoint, read: Windows, *, layers: Sequence[int], folder: Path
+) -> np.ndarray:
+    """`word_layers` of windows, computed once a run and kept in `folder`; states of the middle layer as above."""
+    depth = middle(checkpoint.layers)
+    file = _word_states_file(checkpoint, read, depth=depth, folder=folder)
+    cut = digest_of([read.words.tobytes(), read.tokens.tobytes()])  # the same tokens may be those of other words
+    return cached(folder, ("words", tuple(layers), file.stem, cut, read.n_words), lambda: _keeping(
+        of_windows(read), depth, file, body, lambda keep: word_layers(body, read, layers=layers, keep=keep)
+    ))  # fmt: skip
+
+
+def _keeping(
+    encoded: Encoded, depth: int, file: Path, body: nn.Module, compute: Callable[[Mapping[int, Path]], np.ndarray]
+) -> np.ndarray:
+    """What `compute` gives; where they are small enough, the states after `depth` layers are kept in `file` too."""
+    partial = file.with_suffix(".partial")
+    small = kept(float(encoded.lengths.sum()), width_of(body))
+    found = compute({depth: partial} if small else {})
+    if small:
+        partial.replace(file)
+    return found
 
 
 def known_features(checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, folder: Path) -> np.ndarray | None:

@@ -13,7 +13,7 @@ import jinja2
 import markupsafe
 
 from cutler.report import facts, figures, sentences, view, words
-from cutler.types import Evidence, Finding, Record
+from cutler.types import Evidence, Finding, Record, Span
 
 __all__ = ["render"]
 
@@ -93,10 +93,12 @@ def _templates() -> jinja2.Environment:
 
 
 def _told(answer: Any) -> str:
-    """A target or answer in words: labels side by side, numbers short."""
+    """A target or answer in words: labels side by side, spans with theirs, numbers short."""
     if isinstance(answer, float):
         return words.number(answer)
-    return str(answer) if isinstance(answer, str | int) else ", ".join(answer) or "none"
+    if isinstance(answer, str | int):
+        return str(answer)
+    return ", ".join(f"{each.text}: {each.label}" if isinstance(each, Span) else each for each in answer) or "none"
 
 
 def _code_spans(text: str) -> markupsafe.Markup:

@@ -7,10 +7,11 @@ import math
 from cutler import metrics
 from cutler.types import Interval
 
-SHARES = ("accuracy", "macro_f1", "micro_f1", "precision", "recall", "f1")
+SHARES = ("accuracy", "macro_f1", "micro_f1", "entity_f1", "precision", "recall", "f1")
 NAMES = {
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
+    "entity_f1": "entity F1",
     "rmse": "RMSE",
     "f1": "F1",
     "pearson": "Pearson",

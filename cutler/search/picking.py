@@ -39,7 +39,7 @@ def pick(
 def answers_of(task: Task, validation: Sequence[Row], trial: Trial) -> list[object]:
     """What the trial's model answered on validation, from its stored scores."""
     decision = decision_in(Path(trial.folder) / "model")
-    return [answer.value for answer in calibrate.answers(task, decision, scores_of(trial), validation)]
+    return [answer.judged for answer in calibrate.answers(task, decision, scores_of(trial), validation)]
 
 
 def _by_target(task: Task, by_price: Sequence[Trial], best: Trial, losses: dict[str, float], target: float) -> Pick:

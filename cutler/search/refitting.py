@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from cutler import registry
+from cutler.errors import DataError
 from cutler.models.base import Fitted
 from cutler.models.ensemble import Ensemble
+from cutler.models.heads import labels_of
 from cutler.types import Candidate, Fold, Task, Trial
 
 log = logging.getLogger(__name__)
@@ -57,20 +59,21 @@ class Refit:
         return again.get(model.candidate, model)
 
     def _again(self, model: Fitted) -> Fitted:
-        """Raises FloatingPointError where the head cannot be used."""
+        """Raises DataError where the head cannot be used."""
         state, learn = Path(self.trials[model.candidate].folder), self.learned_by(model)
         family = registry.family(model.candidate.family)
         found = family.refit(model, self.task, self.fold, learn=learn, state=state, seed=self.seed)
         assert isinstance(found, Fitted)
         if not np.isfinite(found.scores(self.fold.validation[:SAMPLE])).all():
-            raise FloatingPointError(
-                f"expected finite scores of the head fitted again, found others in the first {SAMPLE} rows of "
-                "validation; nothing to do: the head as it was is kept"
-            )
+            raise DataError(
+                "finite scores of a head fitted again", found=f"others in the first {SAMPLE} rows of validation",
+                do="keep the head as it was",
+            )  # fmt: skip
         return found
 
     def learned_by(self, model: Fitted) -> np.ndarray:
         """(train + validation rows,) bool: without rows whose text stands in test, or whose label is unknown to it."""
-        known = [set(self.task.labels(row)) <= set(model.labels) for row in self.fold.validation]
+        known = [set(labels_of([target], self.task.head)) <= set(model.labels)
+                 for target in self.task.targets(self.fold.validation)]  # fmt: skip
         free = [place not in self.fold.withheld for place in range(len(known))]
         return np.concatenate([np.ones(len(self.fold.train), dtype=bool), np.logical_and(known, free)])

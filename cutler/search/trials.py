@@ -106,7 +106,7 @@ class Bench:
         if not np.isfinite(scores).all():
             return replace(self.stopped(item, "its scores on validation are no finite numbers"), status="failed")
         found = calibrate.answers(self.task, shipped.decision, scores, self.fold.validation)
-        values = [answer.value for answer in found]
+        values = [answer.judged for answer in found]
         targets = self.task.targets(self.fold.validation)
         cost = measure.cost(folder, self.fold.validation, inputs=self.task.inputs, seed=self.seed,
                             train_s=self.spent[item.candidate], threads=self.threads)  # fmt: skip

@@ -12,8 +12,8 @@ from cutler.types import Row, Table, Task
 
 __all__ = ["check_floors", "choose"]
 
-TARGETS = tuple(_columns.NAMES)
-ROLES = ("text", "text_pair", *TARGETS)
+TARGETS = (*_columns.NAMES, "tags")
+ROLES = ("text", "text_pair", "tokens", *TARGETS)
 
 
 def choose(
@@ -21,9 +21,9 @@ def choose(
 ) -> Task:
     """The task that these rows are for, with its columns.
 
-    A task and columns that the user names win: `columns` maps a role (text, text_pair, and label, labels or score
-    for the answer) to a column. Otherwise just one task must recognise the rows. Raises UsageError where a column is
-    not there, none or several tasks fit, or the metric is not one of the task's.
+    A task and columns that the user names win: `columns` maps a role (text, text_pair or tokens, and label, labels,
+    score or tags for the answer) to a column. Otherwise just one task must recognise the rows. Raises UsageError where
+    a column is not there, none or several tasks fit, or the metric is not one of the task's.
     """
     rows = _columns.sample(table.parts["train"])
     named = dict(columns or {})
@@ -37,7 +37,9 @@ def choose(
     missing = [role for role in kind.roles if not found.get(role)]
     if missing:
         raise _unclear(table, rows, f"a column for the {' and the '.join(missing)} of {kind.name}", missing)
-    task = kind({role: named.get(column, column) for role, column in found.items()}, metric=metric)
+    columns = {role: named.get(column, column) for role, column in found.items()}
+    usual = kind.usual_metric([row.get(columns[kind.roles[-1]]) for row in table.parts["train"]])
+    task = kind(columns, metric=metric or usual)
     _check_metric(task, task.metric, table)
     return task
 
@@ -85,6 +87,8 @@ def _the_one(table: Table, rows: Sequence[Row], named: Mapping[str, str]) -> tup
         each = "; ".join(f"{kind.name} (from {', '.join(found.values())})" for kind, found in fits.items())
         raise UsageError(f"columns that fit one task in {table.source}", found=f"{len(fits)} that do: {each}",
                          do=f"name the one you mean, like --task {next(iter(fits)).name}")  # fmt: skip
+    if not fits and _columns.tagged(rows)[0] and not _columns.guess(rows).text:
+        raise _unclear(table, rows, "one column of tags, as many in each row as it has words", ["tags"])
     if not fits:
         raise _unclear(table, rows, "a column of texts, and one of labels or numbers")
     return next(iter(fits.items()))
@@ -92,6 +96,9 @@ def _the_one(table: Table, rows: Sequence[Row], named: Mapping[str, str]) -> tup
 
 def _columns_for(kind: type[Task], rows: Sequence[Row], named: Mapping[str, str]) -> dict[str, str]:
     """Role -> column for a task that the user named; whichever target role the user wrote, it is this task's."""
+    if "tags" in kind.roles:
+        tokens, tags = _columns.tagged(rows)
+        return {"tokens": "tokens" if "tokens" in named else tokens, "tags": "tags" if "tags" in named else tags}
     guess = _columns.guess(rows)
     found = {"text": guess.text, "text_pair": guess.pair, **{role: role for role in named}}
     target = next((role for role in TARGETS if role in named), "")

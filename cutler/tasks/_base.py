@@ -31,7 +31,7 @@ class Measured(Task):
         With `metric` left out, the primary one, turned so that larger is better: rmse then becomes a skill,
         1 - rmse / standard deviation of the targets, 0 for a model that always answers their mean.
         """
-        values = [answer.value if isinstance(answer, Answer) else answer for answer in answers]
+        values = judged(answers)
         found: np.ndarray = metrics.resampled(metric or self.metric, targets, values, weights)
         if metric is None and not metrics.larger_is_better(self.metric):
             return 1 - found / (float(np.std(np.asarray(targets, float))) or 1.0)
@@ -46,6 +46,11 @@ class Measured(Task):
     def score(self, targets: Sequence[Any], answers: Sequence[Any]) -> float:
         """The primary metric, turned so that larger is better."""
         return float(self.resampled(targets, answers, np.ones((1, len(targets)), np.uint8))[0])
+
+
+def judged(answers: Sequence[Any]) -> list[Any]:
+    """What is held against the targets, of answers with or without their probability."""
+    return [answer.judged if isinstance(answer, Answer) else answer for answer in answers]
 
 
 class OneLabel(Measured):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from cutler import tags
+from cutler.data.lists import items, list_in
 from cutler.types import Row
 
 SAMPLE = 2_000
@@ -30,6 +30,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "labels": ("labels", "tags", "genres", "categories", "topics", "classes", "emotions", "intents", "keywords"),
     "score": ("score", "rating", "similarity", "stars", "relatedness", "relatedness_score", "similarity_score"),
 }  # fmt: skip
+WORDS = ("tokens", "words", "token", "word")
+TAGS = ("tags", "ner_tags", "pos_tags", "upos", "tag", "labels", "chunk_tags", "label")
 NOT_A_LABEL = ("nan", "NaN", "NAN")  # how a missing number is spelt in a table of strings
 COUNTER = re.compile(r"(id|idx|index|uid|uuid|guid|key|row|unnamed.*|.*_id|)")
 
@@ -60,35 +62,30 @@ def as_labels(cell: Any) -> tuple[str, ...]:
 
     Raises ValueError where the cell holds neither, or an item of it is no label.
     """
-    items = list_in(cell)
-    if items is None:
-        items = _cut(cell) if isinstance(cell, str) else [cell]
-    return tuple(sorted({as_label(item) for item in items}))
-
-
-def list_in(cell: Any) -> list[Any] | None:
-    """The items of a cell that is a list, a set, an array, or a string that spells one; else None."""
-    if isinstance(cell, list | tuple | set | frozenset):
-        return list(cell)
-    if isinstance(cell, str):
-        return _spelt(cell.strip()) if cell.lstrip().startswith("[") else None
-    found = cell.tolist() if hasattr(cell, "tolist") else None
-    return found if isinstance(found, list) else None
-
-
-def _spelt(cell: str) -> list[Any] | None:
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            found = parse(cell)
-        except (ValueError, SyntaxError, RecursionError):
-            continue
-        return found if isinstance(found, list) else None
-    return None
+    found = list_in(cell)
+    if found is None:
+        found = _cut(cell) if isinstance(cell, str) else [cell]
+    return tuple(sorted({as_label(item) for item in found}))
 
 
 def _cut(cell: str) -> list[str]:
     mark = next((mark for mark in "|;," if mark in cell), None)
     return [part for part in cell.split(mark) if part.strip()] if mark else [cell]
+
+
+def as_tags(cell: Any) -> tuple[str, ...]:
+    """The tags in a cell, one a word: a list, or a string with a list as JSON or Python write it, or cut at spaces.
+
+    Tags that mark spans in another way are turned into IOB2. Raises ValueError where there are none, or of two kinds.
+    """
+    found = tuple(as_label(item) for item in items(cell))
+    if not found:
+        raise ValueError("no tags")
+    marked = [tag for tag in found if tags.MARKED.fullmatch(tag)]
+    plain_ones = [tag for tag in found if tag not in marked and tag != tags.OUTSIDE]
+    if marked and plain_ones:
+        raise ValueError(f"tags of two kinds: {marked[0]} and {plain_ones[0]}")
+    return tags.as_iob2(found)
 
 
 def as_number(cell: Any) -> float:
@@ -113,8 +110,8 @@ class Look:
     @cached_property
     def listed(self) -> bool:
         """Whether cells are lists of labels."""
-        lists = [items for cell in self.cells if (items := list_in(cell)) is not None]
-        return bool(lists) and not any(isinstance(item, list | Mapping) for items in lists for item in items)
+        lists = [found for cell in self.cells if (found := list_in(cell)) is not None]
+        return bool(lists) and not any(isinstance(item, list | Mapping) for found in lists for item in found)
 
     @cached_property
     def numbers(self) -> list[float]:
@@ -194,6 +191,32 @@ def guess(rows: Sequence[Row]) -> Guess:
     if not targets and not doubtful:
         targets, doubtful = _by_content(rest)
     return Guess(text, pair, targets, doubtful)
+
+
+def tagged(rows: Sequence[Row]) -> tuple[str, str]:
+    """The columns of words and of their tags, "" where there is not just one.
+
+    Tags are in the column of that name, beside lists of words, or else in the only one whose lists are mostly as long
+    as those of the words; of several such, in the only one that is named as tags often are.
+    """
+    seen = looks(sample(rows))
+    lists = {name: [items(cell) for cell in look.cells] for name, look in seen.items()}
+    named = {plain(name): name for name in reversed(lists)}
+    of_words = next((named[name] for name in WORDS if name in named), "")
+    if not of_words:
+        return "", ""
+    sizes = [len(cell) for cell in lists[of_words]]
+    others = {name: [len(cell) for cell in cells] for name, cells in lists.items() if name != of_words}
+    able = [name for name, found in others.items() if _agree(sizes, found)]
+    own = [name for name in able if plain(name) in TAGS] or able
+    if TAGS[0] in named and (seen[of_words].listed or named[TAGS[0]] in able):
+        own = [named[TAGS[0]]]
+    return of_words, own[0] if len(own) == 1 else ""
+
+
+def _agree(sizes: Sequence[int], others: Sequence[int]) -> bool:
+    equal = sum(size == other for size, other in zip(sizes, others, strict=False))
+    return max(sizes) > 1 and equal > max(len(sizes), len(others)) / 2
 
 
 def plain(name: str) -> str:

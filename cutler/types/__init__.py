@@ -14,6 +14,7 @@ from cutler.types.rows import (
     Row,
     Scalar,
     SetAside,
+    Span,
     Splits,
     Spread,
     Table,
@@ -25,6 +26,6 @@ from cutler.types.trials import Candidate, Checkpoint, Pace, Pick, Plan, PlanIte
 __all__ = [
     "LIMITS", "NAN", "Answer", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost", "Evidence",
     "Family", "Finding", "Fold", "Head", "Interval", "Model", "Monitor", "Pace", "Pick", "Plan", "PlanItem", "Profile",
-    "Record", "Row", "Scalar", "SetAside", "Splits", "Spread", "Status", "Table", "Task", "Trial", "rows_of", "seconds",
-    "without_nan",
+    "Record", "Row", "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial", "rows_of",
+    "seconds", "without_nan",
 ]  # fmt: skip

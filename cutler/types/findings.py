@@ -56,9 +56,9 @@ class Evidence:
 
     `metrics` by name with intervals; `floor` the same for the majority answer and `linear`, by trial name;
     `gain` is the pick's primary metric less the better floor's, paired over test rows, in the metric's unit.
-    `per_label` maps label -> precision, recall, f1, rows. `confusion` is (truth, answer) counts over `labels`.
-    `errors` are examples (text, truth, answer, probability), empty under --no-examples.
-    `truncated` is the share of test texts that the model did not read whole.
+    `per_label` maps label -> precision, recall, f1, rows (where words are tagged: spans, or words that bear plain
+    tags). `confusion` is (truth, answer) counts over `labels`. `errors` are examples (text, truth, answer,
+    probability), empty under --no-examples. `truncated` is the share of test texts that the model did not read whole.
     """
 
     metrics: Mapping[str, Interval]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from cutler.errors import UsageError
 from cutler.types.limits import Cost
 from cutler.types.rows import Answer, Fold, Head, Profile, Row
 from cutler.types.trials import Candidate, Pace
@@ -57,6 +58,18 @@ class Task(ABC):
         Raises ValueError with the reason where the cell holds none.
         """
 
+    @classmethod
+    def usual_metric(cls, cells: Sequence[Any]) -> str:
+        """The primary metric for answers such as in these cells, where the user names none.
+
+        Raises DataError where the cells together are of no kind that the task can read.
+        """
+        return cls.metrics[0]
+
+    def unfit(self, row: Row) -> str:
+        """Why a row, keyed by role, cannot be used though each of its cells can be read, or ""."""
+        return ""
+
     def targets(self, rows: Sequence[Row]) -> list[Any]:
         """What a perfect model would answer, one a row."""
         return [row[self.target] for row in rows]
@@ -91,7 +104,10 @@ class Model(ABC):
 
     @abstractmethod
     def scores(self, rows: Sequence[Row]) -> np.ndarray:
-        """Raw scores, (rows, labels) for class and classes, (rows, 1) for number, in the order of the rows."""
+        """Raw scores, (rows, labels) for class and classes, (rows, 1) for number, in the order of the rows.
+
+        For tags (words, labels): the words of all rows, end to end.
+        """
 
     @abstractmethod
     def predict(self, rows: Sequence[Row | str]) -> list[Answer]:
@@ -147,7 +163,7 @@ class Family(ABC):
 
         `learn` (train + validation rows,) says which of these rows, in this order; `state` is that of `fit`.
         """
-        raise NotImplementedError
+        raise UsageError("a family whose head can be fitted again", found=self.name, do="ask those that say `refits`")
 
 
 class Compressor(ABC):

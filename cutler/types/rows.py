@@ -10,19 +10,40 @@ from typing import Any, Literal
 from cutler.errors import UsageError
 
 Row = Mapping[str, Any]
-"""One record. After `data.split` its keys are roles (`text`, `text_pair`, `label`, `labels`, `score`)."""
+"""One record. After `data.split` its keys are roles: text, text_pair or tokens; label, labels, score or tags."""
 Scalar = str | int | float | bool | None
 Head = Literal["class", "classes", "number", "tags", "span", "text", "vector"]
 NAN = math.nan
 
 
 @dataclass(frozen=True)
+class Span:
+    """A piece of a text that bears a label: `text` is what stands from character `start` up to, without it, `end`."""
+
+    label: str
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Answer:
-    """What a model says of one row. `probability` is calibrated, or NaN where the head has none."""
+    """What a model says of one row. `probability` is calibrated, or NaN where the head has none.
+
+    Where words are tagged, `tags` are those of the words and `offsets` where each word begins and ends in the text;
+    `value` is then a tuple of spans, or the tags again where they mark no spans. Of a row that was given as words, the
+    text is these words with single spaces between them.
+    """
 
     value: Any
     probability: float = NAN
-    offsets: tuple[int, int] | None = None
+    offsets: tuple[tuple[int, int], ...] | None = None
+    tags: tuple[str, ...] | None = None
+
+    @property
+    def judged(self) -> Any:
+        """What is held against the target: the tags where words are tagged, otherwise the value."""
+        return self.value if self.tags is None else self.tags
 
 
 @dataclass(frozen=True)
@@ -93,7 +114,8 @@ class Spread:
 class Profile:
     """Facts of the train split that need no model. Holds no row and no text; is JSON.
 
-    `classes` maps each label to its training rows (empty for numbers), `imbalance` is the largest class over the
+    `classes` maps each label to its training rows (to its spans or words where words are tagged; empty for numbers),
+    `imbalance` is the largest class over the
     smallest, `chars` and `words` are spreads of the input text (both texts of a pair together), `scripts` maps
     Unicode script names to their share of letters, `language` is a code of ISO 639-1, or "" where unsure.
     `unseen_labels` are labels of validation or test that train lacks, `made` the parts that were carved here.
@@ -139,9 +161,9 @@ def without_nan(value: Any) -> Any:
 
 def rows_of(texts: Sequence[Row | str], inputs: Sequence[str]) -> list[Row]:
     """Rows keyed by role from bare texts or mappings. Raises UsageError where a row lacks an input."""
-    rows: list[Row] = [{inputs[0]: item} if isinstance(item, str) else item for item in texts]
+    rows: list[Row] = [item if isinstance(item, Mapping) else {inputs[0]: item} for item in texts]
     for number, row in enumerate(rows, start=1):
-        missing = [role for role in inputs if not isinstance(row.get(role), str)]
+        missing = [role for role in inputs if not _readable(row.get(role), role)]
         if missing:
             raise UsageError(
                 f"a text under {' and '.join(map(repr, inputs))} in every row",
@@ -149,3 +171,9 @@ def rows_of(texts: Sequence[Row | str], inputs: Sequence[str]) -> list[Row]:
                 do="give a text, or a mapping with these keys",
             )
     return rows
+
+
+def _readable(cell: Any, role: str) -> bool:
+    """Whether a cell is a text or, where words are read, a list of words."""
+    words = role == "tokens" and isinstance(cell, list | tuple) and all(isinstance(word, str) for word in cell)
+    return words or isinstance(cell, str)
