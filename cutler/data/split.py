@@ -70,7 +70,7 @@ def _usable(table: Table, task: Task) -> tuple[dict[str, list[Row]], list[SetAsi
         if used:
             parts[part] = list(used)
         else:
-            log.warning("%s: no row of the %s part has a text and a %s", table.source, part, task.target)
+            log.warning("%s: no row of the %s part has both text and %s", table.source, part, task.target)
     return parts, aside
 
 
