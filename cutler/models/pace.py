@@ -44,11 +44,11 @@ def tokens_needed(profile: Profile, *, most: int) -> int:
 def token_limits(checkpoint: Checkpoint, profile: Profile) -> list[int]:
     """Where texts may be cut: where nearly all fit, and before, where many are long and their beginnings may do.
 
-    Words are tagged in windows, where nothing is cut: large ones cost more and say little more.
+    Words are tagged in windows, where nothing is cut but words that alone are longer; short rows cost no more for it.
     """
     needed = tokens_needed(profile, most=checkpoint.max_tokens)
     if profile.head == "tags":
-        return [min(needed, BEGINNING)]
+        return [min(BEGINNING, checkpoint.max_tokens)]
     return [BEGINNING, needed] if needed > 1.2 * BEGINNING else [needed]
 
 
