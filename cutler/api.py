@@ -17,7 +17,6 @@ import numpy as np
 from cutler import (
     __version__,
     bundle,
-    calibrate,
     catalog,
     checks,
     data,
@@ -32,14 +31,11 @@ from cutler import (
 )  # fmt: skip
 from cutler.bundle import Bundle
 from cutler.errors import UsageError
-from cutler.models.base import Fitted
 from cutler.search import combining, planning, refitting
 from cutler.search.clock import Clock
-from cutler.search.trials import load as load_trial
 from cutler.types import (
     Checkpoint,
     Constraints,
-    Fold,
     Plan,
     Profile,
     Record,
@@ -207,7 +203,10 @@ def _carry_out(
     job.seconds |= found.seconds
     picked = search.picked(asked, splits.fold, found, job.constraints)
     with job.stage("calibrate and evaluate"):
-        settled = _settled(job, asked, splits.fold, found, picked.trial, planned=isinstance(work, Plan))
+        settled = refitting.settle(
+            asked, splits.fold, picked.trial, found.trials, plan=found.plan, planned=isinstance(work, Plan),
+            final=found.interrupted or bool(job.constraints.floors), clock=job.clock,
+        )  # fmt: skip
         settled.model.save(Path(picked.trial.folder) / "model")
         evidence = evaluate.on_test(settled.model, asked, splits.test, floors=settled.floors, examples=examples,
                                     seed=found.plan.seed)  # fmt: skip
@@ -298,41 +297,6 @@ def _checkpoints(names: Sequence[str]) -> tuple[str, ...]:
 def _used(trials: Sequence[Trial]) -> tuple[Checkpoint, ...]:
     names = dict.fromkeys(name for trial in trials for name in trial.candidate.checkpoints)
     return tuple(replace(catalog.find(name), name=name) for name in names)
-
-
-@dataclass(frozen=True)
-class Settled:
-    """The pick as it ships, the floors it is compared with, how it was calibrated, whether heads were fitted again."""
-
-    model: Fitted
-    floors: Mapping[str, Fitted]
-    calibration: Mapping[str, Any]
-    refit: bool
-
-
-def _settled(job: Job, asked: Task, fold: Fold, found: search.Found, picked: Trial, *, planned: bool) -> Settled:
-    """Calibrate the pick, and fit its head once more, and that of the floor, where the plan says so or time allows.
-
-    Floors of other metrics were certified for the first head, which therefore stays. What is calibrated on rows of its
-    own is so at last; where validation serves twice, before the head has learned from it.
-    """
-    model, floors = load_trial(picked), _floors(found.trials)
-    again = refitting.Refit(found.trials, asked, fold, seed=found.plan.seed)
-    wanted = found.plan.refit if planned else job.clock.allows(again.seconds([model, *floors.values()]))
-    allowed = bool(again.able(model)) and not found.interrupted and not job.constraints.floors
-    calibration = {} if fold.calibration else calibrate.fit(model, asked, fold)
-    first = model
-    if wanted and allowed:
-        model, floors = again(model), {name: again(floor) for name, floor in floors.items()}
-    return Settled(model, floors, calibration or calibrate.fit(model, asked, fold), refit=model is not first)
-
-
-def _floors(trials: Sequence[Trial]) -> dict[str, Fitted]:
-    """The majority answer and the best linear model, by trial name."""
-    complete = [t for t in trials if t.folder]
-    majority = [t for t in complete if t.candidate.family == "majority"]
-    linear = sorted((t for t in complete if t.candidate.family == "linear"), key=lambda t: -t.score)
-    return {t.candidate.name: load_trial(t) for t in [*majority[:1], *linear[:1]]}
 
 
 def _sample(rows: Sequence[Row], seed: int) -> str:

@@ -46,9 +46,9 @@ def token_limits(checkpoint: Checkpoint, profile: Profile) -> list[int]:
 
     Words are tagged in windows, where nothing is cut but words that alone are longer; short rows cost no more for it.
     """
-    needed = tokens_needed(profile, most=checkpoint.max_tokens)
     if profile.head == "tags":
         return [min(BEGINNING, checkpoint.max_tokens)]
+    needed = tokens_needed(profile, most=checkpoint.max_tokens)
     return [BEGINNING, needed] if needed > 1.2 * BEGINNING else [needed]
 
 

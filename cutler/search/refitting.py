@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cutler import registry
+from cutler import calibrate, registry
 from cutler.errors import DataError
 from cutler.models.base import Fitted
 from cutler.models.ensemble import Ensemble
 from cutler.models.heads import labels_of
-from cutler.types import Candidate, Fold, Task, Trial
+from cutler.search.clock import Clock
+from cutler.search.trials import load
+from cutler.types import Candidate, Fold, Plan, Task, Trial
 
 log = logging.getLogger(__name__)
 
@@ -77,3 +81,41 @@ class Refit:
                  for target in self.task.targets(self.fold.validation)]  # fmt: skip
         free = [place not in self.fold.withheld for place in range(len(known))]
         return np.concatenate([np.ones(len(self.fold.train), dtype=bool), np.logical_and(known, free)])
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The pick as it ships, the floors it is compared with, how it was calibrated, whether heads were fitted again."""
+
+    model: Fitted
+    floors: Mapping[str, Fitted]
+    calibration: Mapping[str, Any]
+    refit: bool
+
+
+def settle(
+    task: Task, fold: Fold, picked: Trial, trials: Sequence[Trial], *, plan: Plan, planned: bool, final: bool,
+    clock: Clock,
+) -> Settled:  # fmt: skip
+    """Calibrate the pick, and fit its head once more, and that of the floor, where the plan says so or time allows.
+
+    A plan that is carried out as it is (`planned`) decides, otherwise the clock. A `final` pick stays as it is: floors
+    of other metrics were certified for its first head, or the user interrupted. What is calibrated on rows of its own
+    is so at last; where validation serves twice, before the head has learned from it.
+    """
+    model, floors = load(picked), floors_of(trials)
+    again = Refit(trials, task, fold, seed=plan.seed)
+    wanted = plan.refit if planned else clock.allows(again.seconds([model, *floors.values()]))
+    calibration = {} if fold.calibration else calibrate.fit(model, task, fold)
+    first = model
+    if wanted and again.able(model) and not final:
+        model, floors = again(model), {name: again(floor) for name, floor in floors.items()}
+    return Settled(model, floors, calibration or calibrate.fit(model, task, fold), refit=model is not first)
+
+
+def floors_of(trials: Sequence[Trial]) -> dict[str, Fitted]:
+    """The majority answer and the best linear model, by trial name."""
+    complete = [t for t in trials if t.folder]
+    majority = [t for t in complete if t.candidate.family == "majority"]
+    linear = sorted((t for t in complete if t.candidate.family == "linear"), key=lambda t: -t.score)
+    return {t.candidate.name: load(t) for t in [*majority[:1], *linear[:1]]}
