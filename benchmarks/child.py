@@ -55,6 +55,30 @@ def call(module: str, *args: str, log: str = "child.log", timeout_s: float = 720
         return result
 
 
+class Beside:
+    """How much of the machine other processes used since this was made: a side that ran beside them was slowed."""
+
+    def __init__(self) -> None:
+        self.busy_s, self.own_s, self.began = _busy_s(), _own_s(), time.perf_counter()
+
+    def cores(self) -> float:
+        """Processors that others kept busy, on average."""
+        others_s = _busy_s() - self.busy_s - (_own_s() - self.own_s)
+        return round(max(0.0, others_s) / (time.perf_counter() - self.began), 2)
+
+
+def _busy_s() -> float:
+    """Processor seconds that all processes of this machine have used."""
+    spent = psutil.cpu_times()
+    return float(sum(spent) - spent.idle - getattr(spent, "iowait", 0.0) - getattr(spent, "guest", 0.0))
+
+
+def _own_s() -> float:
+    """Processor seconds of this process and of its children that have ended, and of theirs."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
 def started_s() -> float:
     """When this process started, in the seconds of `time.time()`."""
     return psutil.Process().create_time()

@@ -72,10 +72,12 @@ def _gap(gap: Mapping[str, float]) -> str:
 def _seconds_part(content: File) -> str:
     def cell(row: File, side: str) -> str:
         found = row["sides"].get(side)
-        return f"{found['train_s']:.0f} / {found['predict_s']:.1f}" if found else ""
+        mark = " †" if found and found["disturbed"] else ""
+        return f"{found['train_s']:.0f} / {found['predict_s']:.1f}{mark}" if found else ""
 
     rows = [[name, *(cell(row, side) for side in SIDES)] for name, row in content["sets"].items()]
-    about = "From the start of the process to a fitted model / for all test rows; means over seeds.\n\n"
+    about = "From the start of the process to a fitted model / for all test rows; means over seeds. "
+    about += "†: other work ran on the machine meanwhile, so that the seconds are too many.\n\n"
     failed = [f"- {name}, {side}: `{why}`" for name, row in content["sets"].items()
               for side, why in row.get("failed", {}).items()]  # fmt: skip
     ends = "\nFailed:\n\n" + "\n".join(failed) + "\n" if failed else ""

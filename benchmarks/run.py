@@ -65,14 +65,14 @@ def run(work: Sequence[Job], results: Results) -> int:
 def outcome(job: Job, asked: argparse.Namespace) -> dict[str, Any]:
     """What the side's process wrote, with its wall-clock and what it was made of; or why it failed."""
     made_of = child.stamp(kept.code_of(job.side))  # before it runs: what changes meanwhile made none of it
-    begin = time.perf_counter()
+    beside, begin = child.Beside(), time.perf_counter()
     args = (job.side, "--set", job.set.name, "--seed", str(job.seed), "--budget", asked.budget,
             "--data", str(asked.data), "--rows", str(asked.rows))  # fmt: skip
     try:
         written = child.call("benchmarks.side", *args, log=f"{job.set.name}-{job.seed}-{job.side}.log")
     except child.Failed as failure:
         written = {"failed": str(failure)}
-    return {**made_of, **written, "wall_s": round(time.perf_counter() - begin, 2)}
+    return {**made_of, **written, "wall_s": round(time.perf_counter() - begin, 2), "beside_cores": beside.cores()}
 
 
 def summary(job: Job, entry: dict[str, Any]) -> str:
