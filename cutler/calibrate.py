@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from cutler import metrics
-from cutler.models.base import Decision, Fitted, Headed, Linear, Matrix
+from cutler.models.base import Decision, Fitted, Headed, Linear, Matrix, Stored
 from cutler.models.ensemble import Ensemble
 from cutler.models.heads import HELD_PENALTIES, Scaler, balance, encode, held, labels_of, path, ridge
 from cutler.types import Answer, Candidate, Fold, Monitor, Row, Task
@@ -21,11 +21,14 @@ STEPS = 64
 """How many places a threshold is looked for at."""
 
 
-def fit(model: Fitted, task: Task, fold: Fold) -> dict[str, Any]:
+def fit(model: Stored, task: Task, fold: Fold) -> dict[str, Any]:
     """Calibrate `model` in place on the calibration part, or on validation where there is none; says what was done.
 
     So are the members of an ensemble: what goes on learning from one starts from scores that mean what they say.
+    A model that answers without scores stays as it is.
     """
+    if not isinstance(model, Fitted):
+        return {"part": "", "rows": 0, "temperature": 1.0, "thresholds": []}
     part, rows = ("calibration", fold.calibration) if fold.calibration else ("validation", fold.validation)
     found = 1.0
     if model.decision.head != "number":

@@ -15,7 +15,11 @@ from cutler.errors import MissingPackage, UsageError, nearest
 from cutler.types import Combiner, Compressor, Family, Task
 
 P = TypeVar("P")
-EXTRA_OF = {"torch": "train", "transformers": "train", "onnx": "train", "accelerate": "train"}
+EXTRA_OF = {
+    **dict.fromkeys(("torch", "transformers", "onnx", "accelerate", "peft", "gguf"), "train"),
+    **dict.fromkeys(("ctranslate2", "sacrebleu", "rouge_score"), "text"),
+    "bm25s": "retrieval", "lightgbm": "tree",
+}  # fmt: skip
 
 
 @cache

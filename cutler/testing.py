@@ -220,7 +220,7 @@ def _check_fitting(family: Family, candidate: Candidate, task: Task, part: Fold,
         for place in ("first", "second")
     )  # fmt: skip
     assert model.candidate.family == family.name, "a model carries the candidate that it was fitted from"
-    _close(model.scores(part.validation), twin.scores(part.validation), "the same seed gives the same scores")
+    _check_same(model, twin, part.validation, "the same seed gives the same scores")
     assert all(step >= 1 and not math.isnan(score) for step, score in heard), "the monitor hears of steps and scores"
     check_model(model, part.validation, folder / "stored")
     if family.refits:
@@ -251,19 +251,38 @@ def _check_stopping(family: Family, candidate: Candidate, task: Task, part: Fold
 
 def check_model(model: Model, given: Sequence[Row], folder: Path) -> None:
     """What a fitted model promises: one answer each, in order, whatever the batch, and the same after a round trip."""
-    scores, answers = model.scores(given), model.predict(given)
-    assert scores.ndim == 2, "scores are (rows, labels)"
+    answers = model.predict(given)
     assert len(given) == len(answers), "one answer each"
-    assert len(scores) == sum(_sizes(given)), "scores for each row, or each word that is tagged"
-    assert np.isfinite(scores).all(), "scores are finite"
     for answer in answers:
         _check_answer(answer)
     assert model.predict([]) == [], "no rows, no answers"
+    if isinstance(model, Fitted):
+        _check_scores(model, given)
+    else:
+        values = [answer.value for answer in answers]
+        turned, alone = model.predict(given[::-1])[::-1], [model.predict([row])[0] for row in given]
+        assert [answer.value for answer in turned] == values, "the order of the rows does not change an answer"
+        assert [answer.value for answer in alone] == values, "the batch does not change an answer"
+    _check_odd_texts(model, given[0])
+    _check_round_trip(model, given, folder)
+
+
+def _check_scores(model: Fitted, given: Sequence[Row]) -> None:
+    scores = model.scores(given)
+    assert scores.ndim == 2, "scores are (rows, labels)"
+    assert len(scores) == sum(_sizes(given)), "scores for each row, or each word that is tagged"
+    assert np.isfinite(scores).all(), "scores are finite"
     turned = np.concatenate(_by_row(model.scores(given[::-1]), given[::-1])[::-1])
     _close(turned, scores, "the order of the rows does not change a score")
     _close(np.concatenate([model.scores([row]) for row in given]), scores, "the batch does not change a score")
-    _check_odd_texts(model, given[0])
-    _check_round_trip(model, given, folder)
+
+
+def _check_same(one: Model, other: Model, given: Sequence[Row], promise: str) -> None:
+    """Two models are the same on these rows: their scores, or their answers where they score no labels."""
+    if isinstance(one, Fitted):
+        _close(one.scores(given), other.scores(given), promise)
+    else:
+        assert [a.value for a in one.predict(given)] == [a.value for a in other.predict(given)], promise
 
 
 def _sizes(given: Sequence[Row]) -> list[int]:
@@ -281,9 +300,11 @@ def _check_odd_texts(model: Model, row: Row) -> None:
     found += [dict.fromkeys(inputs, ODD_TEXTS["empty"])]
     answers = model.predict(found)
     assert len(answers) == len(found), "one answer each, odd texts too"
-    for name, answer, score in zip([*ODD_TEXTS, "empty"], answers, _by_row(model.scores(found), found), strict=True):
-        assert np.isfinite(score).all(), f"a finite score for a text that is {name}"
+    for answer in answers:
         _check_answer(answer)
+    if isinstance(model, Fitted):
+        for name, score in zip([*ODD_TEXTS, "empty"], _by_row(model.scores(found), found), strict=True):
+            assert np.isfinite(score).all(), f"a finite score for a text that is {name}"
 
 
 def _check_round_trip(model: Model, given: Sequence[Row], folder: Path) -> None:
@@ -291,7 +312,7 @@ def _check_round_trip(model: Model, given: Sequence[Row], folder: Path) -> None:
     model.save(folder)
     stored = type(model).load(folder)
     assert stored.candidate == model.candidate, "a stored model carries its candidate"
-    _close(stored.scores(given), model.scores(given), "a stored model scores as before")
+    _check_same(stored, model, given, "a stored model scores as before")
     for before, after in zip(model.predict(given), stored.predict(given), strict=True):
         assert type(before.value) is type(after.value), "a stored model answers in the same type"
         if not isinstance(before.value, float):

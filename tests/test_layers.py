@@ -18,7 +18,7 @@ ROWS = (
     {"types", "errors"},
     {"data", "profile", "catalog", "metrics", "measure", "registry", "tags"},
     {"models", "calibrate", "rank"},
-    {"train"},
+    {"train", "objectives"},
     {"tasks", "families", "compress", "combine"},
     {"search", "pool", "evaluate", "checks", "explain", "report", "bundle", "going_on", "pretrain", "multitask"},
     {"api", "why"},
@@ -26,8 +26,8 @@ ROWS = (
     {"__init__", "__main__"},
 )
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
-PART_FOLDERS = {"tasks", "families", "compress", "combine"}
-TRAINING = {"models", "families", "compress", "train", "pretrain", "multitask"}
+PART_FOLDERS = {"tasks", "families", "objectives", "compress", "combine"}
+TRAINING = {"models", "families", "objectives", "compress", "train", "pretrain", "multitask"}
 DOORS = {
     "typer": {"cli"},
     "rich": {"cli"},
@@ -35,6 +35,7 @@ DOORS = {
     "ray": {"pool"},
     "jinja2": {"report"},
     "onnxruntime": {"models", "compress"},
+    "ctranslate2": {"models"},
     **dict.fromkeys(("torch", "transformers", "peft", "accelerate"), TRAINING),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def split(table: Table, task: Task, *, seed: int = 0, group: str | None = None) 
         parts[part], keys[part] = [parts["train"][i] for i in chosen], [keys["train"][i] for i in chosen]
     parts["train"], keys["train"] = parts.pop("rest"), keys.pop("rest")
     _refuse_unlearnable(parts["train"], task)
-    return _splits(parts, keys, aside=aside, made=made, task=task)
+    return replace(_splits(parts, keys, aside=aside, made=made, task=task), beside=table.beside)
 
 
 def _refuse_seed(seed: int) -> None:

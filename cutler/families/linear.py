@@ -39,6 +39,7 @@ class LinearFamily(Family):
 
     name = "linear"
     heads = ("class", "classes", "number", "tags")
+    floor = True
     refits = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:

@@ -16,6 +16,7 @@ from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Task
 class Majority(Family):
     name = "majority"
     heads = ("class", "classes", "number", "tags")
+    floor = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         return [Candidate(self.name)]

@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 
 from cutler.errors import BundleError
-from cutler.models.base import Fitted
+from cutler.models.base import Stored
 
 FORMATS = {"constant": "Constant", "tfidf": "Tfidf", "static": "Static", "onnx": "Onnx", "ensemble": "Ensemble",
            "wordwindow": "WordWindow"}  # fmt: skip
 
 
-def load(folder: Path) -> Fitted:
-    """The model that `Fitted.save` wrote into `folder`. Raises BundleError where its format is unknown."""
+def load(folder: Path) -> Stored:
+    """The model that `Stored.save` wrote into `folder`. Raises BundleError where its format is unknown."""
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     if described.get("format") not in FORMATS:
         raise BundleError(
@@ -22,5 +22,7 @@ def load(folder: Path) -> Fitted:
             do="open this bundle with the version of cutler that wrote it",
         )  # fmt: skip
     module = importlib.import_module(f"cutler.models.{described['format']}")
-    stored: type[Fitted] = getattr(module, FORMATS[described["format"]])
-    return stored.load(folder)
+    stored: type[Stored] = getattr(module, FORMATS[described["format"]])
+    found = stored.load(folder)
+    assert isinstance(found, Stored)
+    return found

@@ -102,34 +102,19 @@ class Decision:
         )
 
 
-class Fitted(Model):
-    """A model whose answers follow from raw scores by a `Decision`. Formats give `scores`, `arrays` and `restore`."""
+class Stored(Model):
+    """A model as it lies in its folder, under a format of its own; `labels` are those it tells apart, if any."""
 
     format: ClassVar[str]
 
-    def __init__(self, candidate: Candidate, decision: Decision) -> None:
-        self.candidate = candidate
-        self.decision = decision
-
     @property
     def labels(self) -> tuple[str, ...]:
-        return self.decision.labels
+        return ()
 
     @property
     def members(self) -> Sequence[Fitted]:
         """The models that this one combines."""
         return ()
-
-    def predict(self, rows: Sequence[Row | str]) -> list[Answer]:
-        if not rows:
-            return []
-        given = rows_of(rows, self.decision.inputs)
-        return self.decision.answers(self.scores(given), given)
-
-    def deciding(self, *, temperature: float, thresholds: tuple[float, ...] = ()) -> Self:
-        """The same model with another temperature or other thresholds, in place."""
-        self.decision = replace(self.decision, temperature=temperature, thresholds=thresholds)
-        return self
 
     def truncated(self, rows: Sequence[Row]) -> float:
         """The share of rows that the model does not read whole."""
@@ -143,23 +128,87 @@ class Fitted(Model):
     def arrays(self) -> Arrays:
         """What safetensors hold of this format."""
 
+    @abstractmethod
+    def deciding_by(self) -> dict[str, Any]:
+        """What turns what it computes into answers, as JSON under the name that `load` reads it by."""
+
+    def save(self, folder: Path) -> None:
+        described = {
+            "format": self.format,
+            "candidate": self.candidate.as_json(),
+            **self.deciding_by(),
+            "settings": self.settings(),
+        }
+        (folder / "model.json").write_text(json.dumps(described, ensure_ascii=False, indent=1), encoding="utf-8")
+        save_file({name: np.ascontiguousarray(array) for name, array in self.arrays().items()},
+                  folder / "model.safetensors")  # fmt: skip
+
+
+class Answering(Stored):
+    """A model that answers without scoring labels: it writes, or points at what it was given.
+
+    Formats give `answers`, `settings`, `arrays` and `restore`. `inputs` are the roles it reads.
+    """
+
+    def __init__(self, candidate: Candidate, inputs: Sequence[str]) -> None:
+        self.candidate = candidate
+        self.inputs = tuple(inputs)
+
+    def predict(self, rows: Sequence[Row | str]) -> list[Answer]:
+        return self.answers(rows_of(rows, self.inputs)) if rows else []
+
+    @abstractmethod
+    def answers(self, rows: Sequence[Row]) -> list[Answer]:
+        """One answer each, in order; the batch does not change an answer."""
+
+    def deciding_by(self) -> dict[str, Any]:
+        return {"inputs": list(self.inputs)}
+
+    @classmethod
+    @abstractmethod
+    def restore(
+        cls, candidate: Candidate, inputs: Sequence[str], settings: Mapping[str, Any], arrays: Arrays, folder: Path
+    ) -> Answering:
+        """The model of these parts; `folder` holds what else the format wrote."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Answering:
+        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        candidate, inputs = Candidate.from_json(described["candidate"]), tuple(described["inputs"])
+        return cls.restore(candidate, inputs, described["settings"], load_file(folder / "model.safetensors"), folder)
+
+
+class Fitted(Stored):
+    """A model whose answers follow from raw scores by a `Decision`. Formats give `scores`, `arrays` and `restore`."""
+
+    def __init__(self, candidate: Candidate, decision: Decision) -> None:
+        self.candidate = candidate
+        self.decision = decision
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.decision.labels
+
+    def predict(self, rows: Sequence[Row | str]) -> list[Answer]:
+        if not rows:
+            return []
+        given = rows_of(rows, self.decision.inputs)
+        return self.decision.answers(self.scores(given), given)
+
+    def deciding_by(self) -> dict[str, Any]:
+        return {"decision": asdict(self.decision)}
+
+    def deciding(self, *, temperature: float, thresholds: tuple[float, ...] = ()) -> Self:
+        """The same model with another temperature or other thresholds, in place."""
+        self.decision = replace(self.decision, temperature=temperature, thresholds=thresholds)
+        return self
+
     @classmethod
     @abstractmethod
     def restore(
         cls, candidate: Candidate, decision: Decision, settings: Mapping[str, Any], arrays: Arrays, folder: Path
     ) -> Fitted:
         """The model of these parts; `folder` holds what else the format wrote."""
-
-    def save(self, folder: Path) -> None:
-        described = {
-            "format": self.format,
-            "candidate": self.candidate.as_json(),
-            "decision": asdict(self.decision),
-            "settings": self.settings(),
-        }
-        (folder / "model.json").write_text(json.dumps(described, ensure_ascii=False, indent=1), encoding="utf-8")
-        save_file({name: np.ascontiguousarray(array) for name, array in self.arrays().items()},
-                  folder / "model.safetensors")  # fmt: skip
 
     @classmethod
     def load(cls, folder: Path) -> Fitted:

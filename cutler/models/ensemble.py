@@ -63,13 +63,19 @@ class Ensemble(Fitted):
     def restore(
         cls, candidate: Candidate, decision: Decision, settings: Mapping[str, Any], arrays: Arrays, folder: Path
     ) -> Self:
-        members = [models.load(member_folder(folder, number)) for number in range(settings["members"])]
+        members = [_member(member_folder(folder, number)) for number in range(settings["members"])]
         return cls(candidate, decision, members=members, weights=arrays["weights"])
 
 
 def member_folder(folder: Path, number: int) -> Path:
     """Where a member lies in the folder of an ensemble."""
     return folder / MEMBERS / str(number)
+
+
+def _member(folder: Path) -> Fitted:
+    found = models.load(folder)
+    assert isinstance(found, Fitted)
+    return found
 
 
 def blended(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:

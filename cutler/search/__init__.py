@@ -21,8 +21,6 @@ __all__ = ["Found", "families_of", "picked", "refuse_impossible", "run"]
 
 log = logging.getLogger(__name__)
 
-FLOORS = ("majority", "linear")
-"""Families that always run: what every other must beat."""
 Progress = Callable[[str, float], None]
 
 
@@ -96,7 +94,7 @@ def _one_by_one(
 ) -> Iterator[tuple[Trial, PlanItem]]:
     for item in items:
         progress(f"fitting {item.candidate.name}", bench.clock.share)
-        floor = item.candidate.family in FLOORS
+        floor = registry.family(item.candidate.family).floor
         if not item.until:
             yield bench.left_out(item), item
         elif fixed or floor or bench.clock.allows(item.seconds):

@@ -14,7 +14,7 @@ from cutler import measure, registry
 from cutler.models.base import decision_in
 from cutler.models.ensemble import member_folder
 from cutler.search.planning import NO_MEMBERS, Planner, at_best
-from cutler.search.trials import Bench, load, scores_of
+from cutler.search.trials import Bench, load, scored, scores_of
 from cutler.types import Candidate, Cost, Plan, PlanItem, Trial
 
 log = logging.getLogger(__name__)
@@ -53,18 +53,18 @@ def combine(
 
 def _proposed(able: Mapping[Candidate, Trial], bench: Bench) -> list[PlanItem]:
     """What each way of combining proposes of the best of every family, of those that know all labels."""
-    used = [trial for trial in able.values() if trial.candidate.family not in NO_MEMBERS]
+    used = [trial for trial in able.values() if trial.candidate.family not in NO_MEMBERS and scored(trial)]
     if len(used) < 2 or not bench.clock.allows(PROPOSING_S):
         return []
     labels = max(map(labels_of, used), key=len)
     best: dict[str, Trial] = {}
     for trial in sorted((trial for trial in used if labels_of(trial) == labels), key=lambda trial: trial.score):
         best[trial.candidate.family] = trial
-    scored = {trial.candidate: scores_of(trial) for trial in best.values()}
+    of_best = {trial.candidate: scores_of(trial) for trial in best.values()}
     answered = bench.profile.n_test + bench.profile.n_calibration
     return [
         PlanItem(candidate, len(bench.fold.train), (1,), seconds_of([able[m] for m in candidate.members], answered))
-        for name in registry.names("combine") for candidate in _of(name, labels, scored, bench)
+        for name in registry.names("combine") for candidate in _of(name, labels, of_best, bench)
     ]  # fmt: skip
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from cutler import calibrate, metrics
+from cutler import metrics
 from cutler.errors import ConstraintError
-from cutler.models.base import decision_in
-from cutler.search.trials import scores_of
+from cutler.search.trials import answers_of
 from cutler.types import Constraints, Pick, Row, Task, Trial
 
 
@@ -34,12 +32,6 @@ def pick(
         return _by_target(task, by_price, best, losses, constraints.target)
     chosen = next((t for t in by_price if losses[t.folder] <= constraints.tolerance), best)
     return Pick(chosen, best.candidate.name, losses[chosen.folder], _why(task, chosen, best, losses, constraints))
-
-
-def answers_of(task: Task, validation: Sequence[Row], trial: Trial) -> list[object]:
-    """What the trial's model answered on validation, from its stored scores."""
-    decision = decision_in(Path(trial.folder) / "model")
-    return [answer.judged for answer in calibrate.answers(task, decision, scores_of(trial), validation)]
 
 
 def _by_target(task: Task, by_price: Sequence[Trial], best: Trial, losses: dict[str, float], target: float) -> Pick:

@@ -17,7 +17,7 @@ import numpy as np
 
 from cutler import calibrate, registry
 from cutler.errors import DataError
-from cutler.models.base import Fitted
+from cutler.models.base import Fitted, Stored
 from cutler.models.ensemble import Ensemble
 from cutler.models.heads import labels_of
 from cutler.search.clock import Clock
@@ -42,16 +42,17 @@ class Refit:
             and registry.family(trial.candidate.family).refits
         }  # fmt: skip
 
-    def able(self, model: Fitted) -> list[Fitted]:
+    def able(self, model: Stored) -> list[Fitted]:
         """Of the model, or of its members, those whose heads can be fitted again."""
-        return [each for each in model.members or [model] if each.candidate in self.trials]
+        every: Sequence[Stored] = model.members or [model]
+        return [each for each in every if isinstance(each, Fitted) and each.candidate in self.trials]
 
-    def seconds(self, models: Sequence[Fitted]) -> float:
+    def seconds(self, models: Sequence[Stored]) -> float:
         """About what fitting the heads of these models again takes."""
         able = {each.candidate for model in models for each in self.able(model)}
         return SHARE * sum(self.trials[candidate].cost.train_s for candidate in able)
 
-    def __call__(self, model: Fitted) -> Fitted:
+    def __call__(self, model: Stored) -> Stored:
         """The model with its head, or those of its members, fitted again; itself where that fails or is interrupted."""
         try:
             again = {each.candidate: self._again(each) for each in self.able(model)}
@@ -87,8 +88,8 @@ class Refit:
 class Settled:
     """The pick as it ships, the floors it is compared with, how it was calibrated, whether heads were fitted again."""
 
-    model: Fitted
-    floors: Mapping[str, Fitted]
+    model: Stored
+    floors: Mapping[str, Stored]
     calibration: Mapping[str, Any]
     refit: bool
 
@@ -113,9 +114,10 @@ def settle(
     return Settled(model, floors, calibration or calibrate.fit(model, task, fold), refit=model is not first)
 
 
-def floors_of(trials: Sequence[Trial]) -> dict[str, Fitted]:
-    """The majority answer and the best linear model, by trial name."""
-    complete = [t for t in trials if t.folder]
-    majority = [t for t in complete if t.candidate.family == "majority"]
-    linear = sorted((t for t in complete if t.candidate.family == "linear"), key=lambda t: -t.score)
-    return {t.candidate.name: load(t) for t in [*majority[:1], *linear[:1]]}
+def floors_of(trials: Sequence[Trial]) -> dict[str, Stored]:
+    """The best model of each family that is a floor, by trial name."""
+    best: dict[str, Trial] = {}
+    for trial in sorted((trial for trial in trials if trial.folder), key=lambda trial: trial.score):
+        if not trial.candidate.members and registry.family(trial.candidate.family).floor:
+            best[trial.candidate.family] = trial
+    return {trial.candidate.name: load(trial) for trial in best.values()}

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from cutler import calibrate, measure, models, registry
-from cutler.models.base import Fitted
+from cutler.models.base import Fitted, Stored, decision_in
 from cutler.search.clock import Clock
-from cutler.types import Candidate, Constraints, Cost, Fold, Model, Monitor, PlanItem, Profile, Task, Trial
+from cutler.types import Candidate, Constraints, Cost, Fold, Model, Monitor, PlanItem, Profile, Row, Task, Trial
 
 log = logging.getLogger(__name__)
+
+SCORES, ANSWERS = "validation.safetensors", "validation.json"
+"""What a trial's model scored on validation, or answered where it scores no labels."""
 
 
 @dataclass
@@ -101,12 +106,9 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder)
         shipped = models.load(folder)
-        scores = shipped.scores(self.fold.validation) if scores is None else scores
-        save_file({"scores": np.ascontiguousarray(scores)}, folder.parent / "validation.safetensors")
-        if not np.isfinite(scores).all():
+        values = self._answered(shipped, scores, folder.parent)
+        if values is None:
             return replace(self.stopped(item, "its scores on validation are no finite numbers"), status="failed")
-        found = calibrate.answers(self.task, shipped.decision, scores, self.fold.validation)
-        values = [answer.judged for answer in found]
         targets = self.task.targets(self.fold.validation)
         cost = measure.cost(folder, self.fold.validation, inputs=self.task.inputs, seed=self.seed,
                             train_s=self.spent[item.candidate], threads=self.threads)  # fmt: skip
@@ -118,6 +120,19 @@ class Bench:
             rows=min(item.rows, len(self.fold.train)), reason="; ".join([*broken, *([rows] if rows else [])]),
             folder=str(folder.parent),
         )  # fmt: skip
+
+    def _answered(self, model: Stored, scores: np.ndarray | None, folder: Path) -> list[Any] | None:
+        """What the model answers on validation, kept in `folder` for paired tests; None where that is no number."""
+        if not isinstance(model, Fitted):
+            values = [answer.judged for answer in model.predict(self.fold.validation)]
+            (folder / ANSWERS).write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
+            return values
+        scores = model.scores(self.fold.validation) if scores is None else scores
+        save_file({"scores": np.ascontiguousarray(scores)}, folder / SCORES)
+        if not np.isfinite(scores).all():
+            return None
+        found = calibrate.answers(self.task, model.decision, scores, self.fold.validation)
+        return [answer.judged for answer in found]
 
     def estimate(self, item: PlanItem) -> Cost:
         """The cost foreseen, with the plan's own seconds as the time to train; of a combination, these alone."""
@@ -148,14 +163,33 @@ class Bench:
         return replace(self.stopped(item, f"{type(error).__name__}: {error}"), status="failed")
 
 
-def load(trial: Trial) -> Fitted:
+def load(trial: Trial) -> Stored:
     """The model that a complete trial would ship."""
     return models.load(Path(trial.folder) / "model")
 
 
 def scores_of(trial: Trial) -> np.ndarray:
     """(rows, labels) scores on validation that a complete trial keeps beside its model."""
-    return load_file(Path(trial.folder) / "validation.safetensors")["scores"]
+    return load_file(Path(trial.folder) / SCORES)["scores"]
+
+
+def scored(trial: Trial) -> bool:
+    """Whether the trial's model scores labels: what answers without scores cannot be combined or calibrated."""
+    return (Path(trial.folder) / SCORES).is_file()
+
+
+def answers_of(task: Task, validation: Sequence[Row], trial: Trial) -> list[Any]:
+    """What the model of a complete trial answered on validation."""
+    folder = Path(trial.folder)
+    if not scored(trial):
+        return [_frozen(value) for value in json.loads((folder / ANSWERS).read_text(encoding="utf-8"))]
+    decision = decision_in(folder / "model")
+    return [answer.judged for answer in calibrate.answers(task, decision, scores_of(trial), validation)]
+
+
+def _frozen(value: Any) -> Any:
+    """What JSON made a list was a tuple."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _unwatched(step: int, score: float) -> None:

@@ -8,6 +8,7 @@ from cutler.types.parts import Combiner, Compressor, Family, Model, Monitor, Tas
 from cutler.types.rows import (
     NAN,
     Answer,
+    Beside,
     Fold,
     Head,
     Profile,
@@ -24,8 +25,8 @@ from cutler.types.rows import (
 from cutler.types.trials import Candidate, Checkpoint, Pace, Pick, Plan, PlanItem, Status, Trial
 
 __all__ = [
-    "LIMITS", "NAN", "Answer", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost", "Evidence",
-    "Family", "Finding", "Fold", "Head", "Interval", "Model", "Monitor", "Pace", "Pick", "Plan", "PlanItem", "Profile",
-    "Record", "Row", "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial", "rows_of",
-    "seconds", "without_nan",
+    "LIMITS", "NAN", "Answer", "Beside", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost",
+    "Evidence", "Family", "Finding", "Fold", "Head", "Interval", "Model", "Monitor", "Pace", "Pick", "Plan", "PlanItem",
+    "Profile", "Record", "Row", "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial",
+    "rows_of", "seconds", "without_nan",
 ]  # fmt: skip

@@ -74,6 +74,16 @@ class Task(ABC):
         """What a perfect model would answer, one a row."""
         return [row[self.target] for row in rows]
 
+    def verbalise(self, row: Row) -> tuple[str, str]:
+        """The row as a text to read and the text to write for it, for families that write; the second is "" where the
+        row bears no target. Raises UsageError where the task cannot be put so.
+        """  # fmt: skip
+        raise UsageError("a task that can be put as text", found=self.name, do="choose families that do not write")
+
+    def parse(self, text: str, row: Row) -> Any:
+        """The answer that a written text stands for, of this row; whatever is written, some answer is read from it."""
+        raise UsageError("a task that can be put as text", found=self.name, do="choose families that do not write")
+
     def labels(self, row: Row) -> tuple[str, ...]:
         """The labels that a row bears; none where the target is a number."""
         target = row[self.target]
@@ -102,12 +112,13 @@ class Model(ABC):
 
     candidate: Candidate
 
-    @abstractmethod
     def scores(self, rows: Sequence[Row]) -> np.ndarray:
         """Raw scores, (rows, labels) for class and classes, (rows, 1) for number, in the order of the rows.
 
-        For tags (words, labels): the words of all rows, end to end.
+        For tags (words, labels): the words of all rows, end to end. Raises UsageError of a model that answers without
+        scores: one that writes or points.
         """
+        raise UsageError("a model that scores labels", found=self.candidate.name, do="take its answers from `predict`")
 
     @abstractmethod
     def predict(self, rows: Sequence[Row | str]) -> list[Answer]:
@@ -128,7 +139,8 @@ class Family(ABC):
 
     What is `trained_in_steps` competes with its like on a ladder; `light` says that its steps cost next to nothing
     beside those of a transformer. `epochs` are those that are enough to tell what it is worth, and the most it gets.
-    `refits` says that its head can be fitted anew after the pick.
+    `refits` says that its head can be fitted anew after the pick. A `floor` always runs, first: the gain of what is
+    picked is stated over the best of them.
     """
 
     name: ClassVar[str]
@@ -137,6 +149,7 @@ class Family(ABC):
     light: ClassVar[bool] = False
     epochs: ClassVar[tuple[int, int]] = (3, 6)
     refits: ClassVar[bool] = False
+    floor: ClassVar[bool] = False
 
     @abstractmethod
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:

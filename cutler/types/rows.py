@@ -47,11 +47,20 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What a task needs that is no row: `corpus`, the documents to be found, by id; `edges` between the ids of rows."""
+
+    corpus: Mapping[str, str] = field(default_factory=dict)
+    edges: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows as they were found: one list a part, keyed `train`, `validation`, `test` as far as the source has them."""
 
     source: str
     parts: Mapping[str, Sequence[Row]]
+    beside: Beside = Beside()
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class Fold:
     validation: Sequence[Row]
     calibration: Sequence[Row] = ()
     withheld: frozenset[int] = frozenset()
+    beside: Beside = Beside()
 
 
 @dataclass(frozen=True)
@@ -94,10 +104,11 @@ class Splits:
     conflicts: Sequence[tuple[str, tuple[str, ...]]] = ()
     leaks: Mapping[str, int] = field(default_factory=dict)
     withheld: frozenset[int] = frozenset()
+    beside: Beside = Beside()
 
     @property
     def fold(self) -> Fold:
-        return Fold(self.train, self.validation, self.calibration, self.withheld)
+        return Fold(self.train, self.validation, self.calibration, self.withheld, self.beside)
 
 
 @dataclass(frozen=True)
