@@ -18,7 +18,8 @@ import numpy as np
 from safetensors import SafetensorError
 
 from cutler import __version__, data, evaluate, models, registry
-from cutler.errors import BundleError, CutlerError, DataError, OutputError
+from cutler.data import chats
+from cutler.errors import BundleError, CutlerError, DataError, OutputError, UsageError
 from cutler.measure import NOT_READ, WEIGHTS
 from cutler.models.base import Fitted, Stored
 from cutler.types import Answer, Row, SetAside, Task, rows_of, without_nan
@@ -104,12 +105,25 @@ class Bundle:
         columns = {role: self.task.columns[role] for role in self.task.inputs}
         if self.task.head == "tags":
             rows = [row["text"] if isinstance(row, Mapping) and set(row) == {"text"} else row for row in rows]
+        if chats.PROMPT in columns:
+            rows = [_asked(row, columns[chats.PROMPT]) for row in rows]
         keyed = [
             {role: row[column] for role, column in columns.items()}
             if isinstance(row, Mapping) and all(column in row for column in columns.values()) else row
             for row in rows
         ]  # fmt: skip
         return rows_of(keyed, self.task.inputs)
+
+
+def _asked(row: Any, column: str) -> Any:
+    """The row with a chat in it as a prompt. Raises UsageError where what is meant as a chat is none."""
+    name = column if isinstance(row, Mapping) and column in row else chats.PROMPT
+    given = row.get(name) if isinstance(row, Mapping) else row
+    if isinstance(given, list | tuple) and (why := chats.why_not(given)):
+        raise UsageError(f"a chat of messages of {', '.join(chats.ROLES)}", found=why,
+                         do='write it like [{"role": "user", "content": "hello"}]')  # fmt: skip
+    asked = chats.as_prompt(given)
+    return {**row, name: asked} if isinstance(row, Mapping) else asked
 
 
 def read(folder: Path | str) -> Bundle:

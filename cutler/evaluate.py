@@ -11,6 +11,7 @@ import numpy as np
 from cutler import metrics, tags
 from cutler.data.words import offsets_of, text_of
 from cutler.errors import DataError
+from cutler.metrics import texts
 from cutler.types import Answer, Evidence, Interval, Model, Row, Span, Task
 
 SHOWN = 60
@@ -140,7 +141,7 @@ def _gain(
 
 
 def _errors(task: Task, rows: Sequence[Row], targets: Sequence[Any], answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """The gravest wrong answers first: by distance for numbers, by probability otherwise; unknown ones last."""
+    """The gravest wrong answers first: by distance for numbers and texts, else by probability; unknown ones last."""
     graded = [(_gravity(task, t, a), number) for number, (t, a) in enumerate(zip(targets, answers, strict=True))]
     wrong = sorted(((grave, number) for grave, number in graded if grave is not None), key=lambda x: (-x[0], x[1]))
     return [
@@ -171,6 +172,9 @@ def _told(row: Row, target: Any, answer: Answer) -> dict[str, Any]:
 def _gravity(task: Task, target: Any, answer: Answer) -> float | None:
     if task.head == "number":
         return abs(float(target) - float(answer.value)) or None
+    if task.head == "text":
+        said = answer.value
+        return None if said in texts.all_right(target) else 1 - float(texts.by_row("chrf", [target], [said])[0])
     if target == answer.judged or (task.head == "classes" and set(target) == set(answer.value)):
         return None
     return -1.0 if math.isnan(answer.probability) else answer.probability

@@ -39,7 +39,7 @@ def describe(splits: Splits, task: Task) -> Profile:
         words=_spread(words),
         paired=len(task.inputs) > 1,
         scripts=_scripts(texts),
-        language=_language(texts),
+        language=language(texts),
         duplicates=splits.duplicates,
         conflicts=len(splits.conflicts),
         set_aside=len(splits.set_aside),
@@ -98,7 +98,7 @@ def _scripts(texts: Sequence[str]) -> dict[str, float]:
     return {name: round(n / found.total(), 4) for name, n in found.most_common() if n >= found.total() / 1000}
 
 
-def _language(texts: Sequence[str]) -> str:
+def language(texts: Sequence[str]) -> str:
     """ISO 639-1 code that most guesses over pieces of the texts agree on, each of them sure; "" otherwise."""
     import py3langid
 

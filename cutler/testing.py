@@ -79,8 +79,16 @@ def _row(roles: Sequence[str], number: int, rng: np.random.Generator) -> dict[st
         "score": (5.0 if first == second else 1.0) + float(rng.normal(0, 0.2)) if paired else URGENCY[first],
     }
     texts = {"text": _text(said, rng), "text_pair": _text((second,), rng)}
-    found = _tagged(first, rng) if "tokens" in roles else {**texts, **target}
+    found = _tagged(first, rng) if "tokens" in roles else {**texts, **target, **_written(first, rng)}
     return {role: found[role] for role in roles}
+
+
+def _written(topic: str, rng: np.random.Generator) -> dict[str, str]:
+    """A text, and what is to be written for it: the topic, and what is said of it without what stands around."""
+    before, after = rng.choice(AROUND, 2, replace=False)
+    said = f"{rng.choice(WORDS[topic])} in case {rng.integers(1000)}"
+    source, target = f"{before} {said} {after}", f"{topic}: {said}"
+    return {"source": source, "target": target, "prompt": source, "completion": target}
 
 
 def _tagged(topic: str, rng: np.random.Generator) -> dict[str, Any]:
@@ -295,7 +303,7 @@ def _by_row(scores: np.ndarray, given: Sequence[Row]) -> list[np.ndarray]:
 
 
 def _check_odd_texts(model: Model, row: Row) -> None:
-    inputs = [role for role in ("text", "text_pair", "tokens") if role in row]
+    inputs = [role for role in ("text", "text_pair", "tokens", "source", "prompt") if role in row]
     found = [{**row, inputs[-1]: text} for text in ODD_TEXTS.values()]
     found += [dict.fromkeys(inputs, ODD_TEXTS["empty"])]
     answers = model.predict(found)

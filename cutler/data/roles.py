@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cutler.data import chats
 from cutler.data.lists import list_in
 from cutler.errors import DataError, nearest
 from cutler.types import Row, SetAside, Task
 
 WORDS = "tokens"
 """The role of words that are tagged; its cells are lists, or strings that spell one or have spaces between words."""
+AS_TEXT = (WORDS, "source", chats.PROMPT)
+"""Roles of which rows to answer may also hold a `text`."""
 
 
 def keyed(rows: Sequence[Row], task: Task) -> list[dict[str, Any]]:
@@ -35,7 +38,7 @@ def keyed(rows: Sequence[Row], task: Task) -> list[dict[str, Any]]:
 
 def _column(role: str, task: Task, first: Row) -> str:
     """Where an input stands: under the column of training, the role, or for words as a text under `text`."""
-    names = [task.columns[role], role, *(["text"] if role == WORDS else [])]
+    names = [task.columns[role], role, *(["text"] if role in AS_TEXT else [])]
     return next((name for name in names if name in first), role)
 
 
@@ -46,8 +49,21 @@ def _worded(columns: Mapping[str, str], task: Task) -> bool:
 
 def _unreadable(row: Row, columns: Mapping[str, str], worded: bool) -> str:
     """Why an input cannot be read from a row, or ""."""
-    checks = ((_no_words if worded and role == WORDS else _no_text, column) for role, column in columns.items())
+    checks = ((_check_of(role, worded), column) for role, column in columns.items())
     return next((why for check, column in checks if (why := check(row.get(column)))), "")
+
+
+def _check_of(role: str, worded: bool) -> Callable[[Any], str]:
+    if role == chats.PROMPT:
+        return _no_prompt
+    return _no_words if worded and role == WORDS else _no_text
+
+
+def _no_prompt(cell: Any) -> str:
+    """Why this cell holds neither a text nor a chat, or ""."""
+    if isinstance(cell, list | tuple) or chats.is_chat(cell):
+        return chats.why_not(cell) or _no_text(chats.as_prompt(cell))
+    return _no_text(cell)
 
 
 def _advice(row: Row, wanted: Sequence[str]) -> str:
@@ -66,7 +82,7 @@ def labelled(rows: Sequence[Row], task: Task, *, part: str) -> tuple[list[dict[s
         found: dict[str, Any] = {}
         try:
             if not reason:
-                target = task.parse_target(present(row.get(column)))
+                target = task.parse_target(present(task.target_in(row)))
                 found = {**_by_role(row, {**inputs, task.target: column}, worded=True), task.target: target}
                 reason = task.unfit(found)
         except ValueError as error:
@@ -126,6 +142,7 @@ def _by_role(row: Row, columns: Mapping[str, str], worded: bool) -> dict[str, An
     Another column of a role's name is left out.
     """
     found = {role: row.get(column) for role, column in columns.items()}
+    found |= {chats.PROMPT: chats.as_prompt(found[chats.PROMPT])} if chats.PROMPT in found else {}
     texts: dict[str, Any] = {role: cell if isinstance(cell, str) else str(cell) for role, cell in found.items()}
     texts |= {WORDS: _as_words(found[WORDS])} if worded and WORDS in found else {}
     if len(row) == len(columns):

@@ -28,9 +28,9 @@ def split(table: Table, task: Task, *, seed: int = 0, group: str | None = None) 
 
     Validation and test are carved from train where the source lacks them: a tenth of the rows each, at least 50 as
     far as that is at most a fifth, at most 5,000; where only validation is missing, only validation. From 1,000
-    training rows on, a twentieth of them, at most 500, is kept for calibration. Rows of the same or nearly
-    the same text, and rows that share a value of the column `group`, stay in one part (in tables where that would
-    leave too little to choose from, such as texts made from one template, only equal texts do, and the log says so).
+    training rows on, a twentieth of them, at most 500, is kept for calibration, unless texts are written. Rows of the
+    same or nearly the same text, and rows that share a value of the column `group`, stay in one part (in tables where
+    that would leave too little to choose from, such as texts made from one template, only equal texts do, and the log says so).
     For a pair both texts count together. Raises DataError below 8 rows, and where all targets are the same
     or all labels differ.
     """
@@ -104,7 +104,7 @@ def _carved(
     """Part -> indices into train, for the parts to make, `calibration`, and the `rest`."""
     want = {part: _share(len(train)) for part in reversed(made)}
     left = len(train) - sum(want.values())
-    if left >= CALIBRATED_FROM:
+    if left >= CALIBRATED_FROM and task.head != "text":  # which has no probabilities
         want["calibration"] = min(LARGEST_CALIBRATION, left // 20)
     free = np.arange(len(train))
     if not want:
@@ -149,7 +149,7 @@ def _splits(
     parts: dict[str, list[Row]], keys: dict[str, list[str]], *, aside: list[SetAside], made: tuple[str, ...], task: Task
 ) -> Splits:
     known, tested = set(keys["train"]), set(keys["test"])
-    found = [] if task.head == "number" else duplicates.conflicts(
+    found = [] if task.head in ("number", "text") else duplicates.conflicts(
         parts["train"], keys["train"], inputs=task.inputs, target=task.target
     )  # fmt: skip
     return Splits(

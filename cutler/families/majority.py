@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cutler.models.base import Decision
+from cutler.metrics.texts import all_right
+from cutler.models.base import Decision, Stored
 from cutler.models.constant import Constant
+from cutler.models.copied import WHOLE, Copied
 from cutler.models.heads import encode, labels_of
 from cutler.types import Candidate, Cost, Family, Fold, Monitor, Profile, Task
+
+FIRST = (1, 2, 3)
+"""Sentences from the beginning of a source that may do for its summary."""
+JUDGED = 500
+"""Validation rows that decide between ways of copying."""
 
 
 class Majority(Family):
     name = "majority"
-    heads = ("class", "classes", "number", "tags")
+    heads = ("class", "classes", "number", "tags", "text")
     floor = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
@@ -26,7 +34,9 @@ class Majority(Family):
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
-    ) -> Constant:
+    ) -> Stored:
+        if task.head == "text":
+            return _written(candidate, task, fold)
         targets = task.targets(fold.train)
         labels = labels_of(targets, task.head)
         share = encode(targets, task.head, labels).mean(axis=0).astype(np.float64)
@@ -35,3 +45,13 @@ class Majority(Family):
         elif task.head == "classes":
             share = np.log(share) - np.log1p(-np.minimum(share, 1 - 1e-6))
         return Constant(candidate, Decision(task.head, labels, task.inputs), score=share.astype(np.float32))
+
+
+def _written(candidate: Candidate, task: Task, fold: Fold) -> Copied:
+    """The commonest text to write, the source, or its first sentences: whichever validation likes best."""
+    (commonest, _), *_ = Counter(all_right(target)[0] for target in task.targets(fold.train)).most_common(1)
+    ways = [Copied(candidate, task.inputs, sentences=count) for count in (WHOLE, *FIRST)]
+    rows = fold.validation[:JUDGED]
+    targets = task.targets(rows)
+    return max([Copied(candidate, task.inputs, text=commonest), *ways],
+               key=lambda way: task.score(targets, way.answers(rows)))  # fmt: skip

@@ -7,12 +7,18 @@ import math
 from cutler import metrics
 from cutler.types import Interval
 
-SHARES = ("accuracy", "macro_f1", "micro_f1", "entity_f1", "precision", "recall", "f1")
+SHARES = ("accuracy", "macro_f1", "micro_f1", "entity_f1", "precision", "recall", "f1", "bleu", "chrf", "rouge_1",
+          "rouge_2", "rouge_l")  # fmt: skip
 NAMES = {
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
     "entity_f1": "entity F1",
     "rmse": "RMSE",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
     "f1": "F1",
     "pearson": "Pearson",
     "spearman": "Spearman",

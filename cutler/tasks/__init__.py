@@ -13,7 +13,8 @@ from cutler.types import Row, Table, Task
 __all__ = ["check_floors", "choose"]
 
 TARGETS = (*_columns.NAMES, "tags")
-ROLES = ("text", "text_pair", "tokens", *TARGETS)
+OWN_COLUMNS = ("text",)
+"""Heads of tasks that find their columns by themselves."""
 
 
 def choose(
@@ -55,11 +56,18 @@ def check_floors(task: Task, table: Table, floors: Iterable[str]) -> None:
 def _refuse_unknown(table: Table, rows: Sequence[Row], named: Mapping[str, str]) -> None:
     names = _names(rows)
     for role, column in named.items():
-        if role not in ROLES:
-            raise UsageError(f"a role out of {', '.join(ROLES)}", found=repr(role), do=nearest(role, ROLES))
+        if role not in (known := _roles()):
+            raise UsageError(f"a role out of {', '.join(known)}", found=repr(role), do=nearest(role, known))
         if column not in names:
             raise UsageError(f"the column {column!r} for the {role} in {table.source}",
                              found=f"the columns {', '.join(names)}", do=nearest(column, names))  # fmt: skip
+
+
+def _roles() -> tuple[str, ...]:
+    """What a column may be named as: inputs of tasks, then their targets."""
+    kinds = registry.tasks()
+    inputs = [role for kind in kinds for role in kind.roles[:-1]]
+    return tuple(dict.fromkeys([*inputs, *TARGETS, *(kind.roles[-1] for kind in kinds)]))
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
@@ -83,6 +91,7 @@ def _the_one(table: Table, rows: Sequence[Row], named: Mapping[str, str]) -> tup
     fits = {kind: found for kind, found in seen.items() if set(named) <= set(found.values())}
     if not fits:
         fits = {kind: {role: role for role in kind.roles} for kind in kinds if set(named) == set(kind.roles)}
+    fits = {kind: found for kind, found in fits.items() if kind.head in OWN_COLUMNS} or fits
     if len(fits) > 1:
         each = "; ".join(f"{kind.name} (from {', '.join(found.values())})" for kind, found in fits.items())
         raise UsageError(f"columns that fit one task in {table.source}", found=f"{len(fits)} that do: {each}",
@@ -96,6 +105,8 @@ def _the_one(table: Table, rows: Sequence[Row], named: Mapping[str, str]) -> tup
 
 def _columns_for(kind: type[Task], rows: Sequence[Row], named: Mapping[str, str]) -> dict[str, str]:
     """Role -> column for a task that the user named; whichever target role the user wrote, it is this task's."""
+    if kind.head in OWN_COLUMNS:
+        return kind.columns_in(rows)
     if "tags" in kind.roles:
         tokens, tags = _columns.tagged(rows)
         return {"tokens": "tokens" if "tokens" in named else tokens, "tags": "tags" if "tags" in named else tags}

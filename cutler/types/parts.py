@@ -51,6 +51,15 @@ class Task(ABC):
     def recognises(cls, rows: Sequence[Row]) -> dict[str, str] | None:
         """Role -> column where these rows (keyed by the user's columns) look like this task, else None."""
 
+    @classmethod
+    def columns_in(cls, rows: Sequence[Row]) -> dict[str, str]:
+        """Role -> column as far as these rows have them, where the user has named the task."""
+        return cls.recognises(rows) or {}
+
+    def target_in(self, row: Row) -> Any:
+        """What a row of the user's file holds for `parse_target`, from one cell or several."""
+        return row.get(self.columns[self.target])
+
     @abstractmethod
     def parse_target(self, cell: Any) -> Any:
         """The target in a cell of the user's file: a string, a tuple of strings or a float.
