@@ -30,8 +30,8 @@ def split(table: Table, task: Task, *, seed: int = 0, group: str | None = None) 
     far as that is at most a fifth, at most 5,000; where only validation is missing, only validation. From 1,000
     training rows on, a twentieth of them, at most 500, is kept for calibration, unless texts are written. Rows of the
     same or nearly the same text, and rows that share a value of the column `group`, stay in one part (in tables where
-    that would leave too little to choose from, such as texts made from one template, only equal texts do, and the log says so).
-    For a pair both texts count together. Raises DataError below 8 rows, and where all targets are the same
+    that would leave too little to choose from, such as texts made from one template, only equal texts do, and the log
+    says so). For a pair both texts count together. Raises DataError below 8 rows, and where all targets are the same
     or all labels differ.
     """
     _refuse_seed(seed)
