@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import log_softmax, logit
 
 from cutler import metrics
 from cutler.models.base import Decision, Fitted, Headed, Linear, Matrix, Stored
 from cutler.models.ensemble import Ensemble
 from cutler.models.heads import HELD_PENALTIES, Scaler, balance, encode, held, labels_of, path, ridge
+from cutler.models.sureness import Sure
 from cutler.types import Answer, Candidate, Fold, Monitor, Row, Task
 
 PROBE_PENALTIES = (0.3, 0.03)
@@ -27,6 +28,10 @@ def fit(model: Stored, task: Task, fold: Fold) -> dict[str, Any]:
     So are the members of an ensemble: what goes on learning from one starts from scores that mean what they say.
     A model that answers without scores stays as it is.
     """
+    if isinstance(model, Sure):
+        part, rows = ("calibration", fold.calibration) if fold.calibration else ("validation", fold.validation)
+        model.judging(*judged_by(model, task, rows))
+        return {"part": part, "rows": len(rows), "temperature": 1 / model.slope, "thresholds": []}
     if not isinstance(model, Fitted):
         return {"part": "", "rows": 0, "temperature": 1.0, "thresholds": []}
     part, rows = ("calibration", fold.calibration) if fold.calibration else ("validation", fold.validation)
@@ -38,6 +43,26 @@ def fit(model: Stored, task: Task, fold: Fold) -> dict[str, Any]:
             found = temperature(scores, task.targets(rows), each.decision)
             each.deciding(temperature=found, thresholds=each.decision.thresholds)
     return {"part": part, "rows": len(rows), "temperature": found, "thresholds": list(model.decision.thresholds)}
+
+
+def judged_by(model: Sure, task: Task, rows: Sequence[Row]) -> tuple[float, float]:
+    """Slope and shift by which the log-odds of an answer's share say best whether it is right (Platt 1999).
+
+    Right is what is worth as much as can be; half a row of either kind is added, so that few rows do not make sure.
+    """
+    model.judging(1.0, 0.0)
+    answers = model.predict(rows)
+    share = logit(np.clip([answer.probability for answer in answers], 1e-9, 1 - 1e-9))
+    targets = task.targets(rows)
+    right = np.array([task.score([target], [answer]) >= 1 for target, answer in zip(targets, answers, strict=True)])
+    wanted = np.where(right, (right.sum() + 0.5) / (right.sum() + 1), 0.5 / ((~right).sum() + 1))
+
+    def loss(at: np.ndarray) -> float:
+        found = np.exp(at[0]) * share + at[1]
+        return float((np.logaddexp(0, found) - wanted * found).mean() + 1e-3 * at[0] ** 2)
+
+    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-4.6, 4.6), (-20, 20)]).x
+    return float(np.exp(found[0])), float(found[1])
 
 
 def temperature(scores: np.ndarray, targets: Sequence[Any], decision: Decision) -> float:

@@ -16,6 +16,8 @@ from cutler.types import Answer, Evidence, Interval, Model, Row, Span, Task
 
 SHOWN = 60
 LETTERS = 400
+AROUND = 100
+"""Letters on either side of the middle of an answer that are quoted."""
 LABELLED = ("class", "classes")
 
 
@@ -147,7 +149,7 @@ def _errors(task: Task, rows: Sequence[Row], targets: Sequence[Any], answers: Se
     return [
         {
             "row": number + 1,
-            "text": _quoted([text_of(rows[number][role]) for role in task.inputs]),
+            "text": _quoted(_texts(task, rows[number], answers[number])),
             **_told(rows[number], targets[number], answers[number]),
             "probability": answers[number].probability,
         }
@@ -157,6 +159,9 @@ def _errors(task: Task, rows: Sequence[Row], targets: Sequence[Any], answers: Se
 
 def _told(row: Row, target: Any, answer: Answer) -> dict[str, Any]:
     """Truth and answer of a row; of tags the spans that they mark, or the words that are tagged wrong."""
+    if answer.tags is None and "context" in row:
+        return {"truth": tuple(dict.fromkeys(text for text, _, _ in target)),
+                "answer": (answer.value,) if answer.value else ()}  # fmt: skip
     if answer.tags is None:
         return {"truth": target, "answer": answer.value}
     text, offsets = text_of(row["tokens"]), offsets_of(row["tokens"])
@@ -175,9 +180,23 @@ def _gravity(task: Task, target: Any, answer: Answer) -> float | None:
     if task.head == "text":
         said = answer.value
         return None if said in texts.all_right(target) else 1 - float(texts.by_row("chrf", [target], [said])[0])
+    if task.head == "span":  # which may be right in part
+        wrong = 1 - task.score([target], [answer])
+        return wrong * (1.0 if math.isnan(answer.probability) else answer.probability) if wrong > 0 else None
     if target == answer.judged or (task.head == "classes" and set(target) == set(answer.value)):
         return None
     return -1.0 if math.isnan(answer.probability) else answer.probability
+
+
+def _texts(task: Task, row: Row, answer: Answer) -> list[str]:
+    """What a model read; of a text to point at, what stands around the first right answer, or around the one given."""
+    if task.head != "span":
+        return [text_of(row[role]) for role in task.inputs]
+    question, context = (row[role] for role in task.inputs)
+    places = [(start, end) for _, start, end in row[task.target]] or list(answer.offsets or ())
+    middle = sum(places[0]) // 2 if places else 0
+    start = max(0, min(middle - AROUND, len(context) - 2 * AROUND))
+    return [question, f"{'…' if start else ''}{context[start : start + 2 * AROUND]}"]
 
 
 def _quoted(texts: Sequence[str]) -> str:

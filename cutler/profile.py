@@ -37,7 +37,7 @@ def describe(splits: Splits, task: Task) -> Profile:
         imbalance=max(counts.values()) / min(counts.values()) if counts else NAN,
         chars=_spread(chars),
         words=_spread(words),
-        paired=len(task.inputs) > 1,
+        paired="text_pair" in task.inputs,
         scripts=_scripts(texts),
         language=language(texts),
         duplicates=splits.duplicates,

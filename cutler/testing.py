@@ -80,6 +80,8 @@ def _row(roles: Sequence[str], number: int, rng: np.random.Generator) -> dict[st
     }
     texts = {"text": _text(said, rng), "text_pair": _text((second,), rng)}
     found = _tagged(first, rng) if "tokens" in roles else {**texts, **target, **_written(first, rng)}
+    if "context" in roles:
+        found = _asked(first, number, rng)
     return {role: found[role] for role in roles}
 
 
@@ -99,6 +101,16 @@ def _tagged(topic: str, rng: np.random.Generator) -> dict[str, Any]:
              for words, kind in parts for place, word in enumerate(words.split())]  # fmt: skip
     tokens, tags = zip(*pairs, strict=True)
     return {"tokens": tokens, "tags": tags}
+
+
+def _asked(topic: str, number: int, rng: np.random.Generator) -> dict[str, Any]:
+    """A text of three sentences, and a question in words of one of them; of another text for each seventh row."""
+    said = {name: str(rng.choice(WORDS[name])) for name in rng.permutation(list(WORDS))}
+    context, answer = ". ".join(said.values()), said[topic]
+    asked = AROUND[number % len(AROUND)] if number % 7 == 6 else " ".join(answer.split()[-3:])
+    start = context.index(answer)
+    answers = () if number % 7 == 6 else ((answer, start, start + len(answer)),)
+    return {"question": f"{asked}?", "context": context, "answers": answers}
 
 
 def _text(topics: Sequence[str], rng: np.random.Generator) -> str:
@@ -231,7 +243,7 @@ def _check_fitting(family: Family, candidate: Candidate, task: Task, part: Fold,
     _check_same(model, twin, part.validation, "the same seed gives the same scores")
     assert all(step >= 1 and not math.isnan(score) for step, score in heard), "the monitor hears of steps and scores"
     check_model(model, part.validation, folder / "stored")
-    if family.refits:
+    if family.refits and isinstance(model, Fitted):
         _check_refitting(family, model, task, part, folder)
     if family.trained_in_steps:
         assert heard, "a family that is trained in steps tells its monitor"
@@ -303,7 +315,8 @@ def _by_row(scores: np.ndarray, given: Sequence[Row]) -> list[np.ndarray]:
 
 
 def _check_odd_texts(model: Model, row: Row) -> None:
-    inputs = [role for role in ("text", "text_pair", "tokens", "source", "prompt") if role in row]
+    inputs = [role for role in ("text", "text_pair", "tokens", "source", "prompt", "question", "context")
+              if role in row]  # fmt: skip
     found = [{**row, inputs[-1]: text} for text in ODD_TEXTS.values()]
     found += [dict.fromkeys(inputs, ODD_TEXTS["empty"])]
     answers = model.predict(found)

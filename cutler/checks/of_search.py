@@ -10,7 +10,7 @@ from cutler.types import LIMITS, Evidence, Record, Trial
 
 WIDE = 0.06
 APART = 2.0
-SHARES = ("accuracy", "macro_f1", "micro_f1")
+SHARES = ("accuracy", "macro_f1", "micro_f1", "exact_match")
 CORRELATIONS = ("pearson", "spearman")
 TOO_SMALL = {"latency_ms": 1.0, "size_mb": 5.0, "memory_mb": 50.0, "train_s": 5.0}  # gaps that nobody would notice
 UNIT = {"latency_ms": "ms a text", "size_mb": "MB on disk", "memory_mb": "MB of memory", "train_s": "s of training"}

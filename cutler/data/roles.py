@@ -84,6 +84,7 @@ def labelled(rows: Sequence[Row], task: Task, *, part: str) -> tuple[list[dict[s
             if not reason:
                 target = task.parse_target(present(task.target_in(row)))
                 found = {**_by_role(row, {**inputs, task.target: column}, worded=True), task.target: target}
+                found = dict(task.settled(found))
                 reason = task.unfit(found)
         except ValueError as error:
             reason = str(error)

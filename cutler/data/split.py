@@ -149,7 +149,7 @@ def _splits(
     parts: dict[str, list[Row]], keys: dict[str, list[str]], *, aside: list[SetAside], made: tuple[str, ...], task: Task
 ) -> Splits:
     known, tested = set(keys["train"]), set(keys["test"])
-    found = [] if task.head in ("number", "text") else duplicates.conflicts(
+    found = [] if task.head in ("number", "text", "span") else duplicates.conflicts(
         parts["train"], keys["train"], inputs=task.inputs, target=task.target
     )  # fmt: skip
     return Splits(

@@ -23,11 +23,11 @@ Top = Sequence[Sequence[tuple[str, float]]]
 def write(rows: Sequence[Row], answers: Sequence[Answer], path: str | Path, *, top: Top | None = None) -> None:
     """Write one answer a row, in the order of the rows; the end of the name says how.
 
-    .jsonl holds {"row": 1, "answer": …, "probability": …}, where words are tagged their "tags" and "offsets", and with
-    `top` {"top": [[label, p], …]}; .csv, .tsv and .parquet hold the columns of the rows, `answer` and `probability`
-    (empty where unknown), and `top` as JSON. Where the rows have a column of such a name, ours gets `_2` (`_3`, …).
-    Raises OutputError where the name ends otherwise, or the file cannot be written; an older file is then left as it
-    was.
+    .jsonl holds {"row": 1, "answer": …, "probability": …}, where words are tagged their "tags" and "offsets", of an
+    answer that stands in a text its "offsets", and with `top` {"top": [[label, p], …]}; .csv, .tsv and .parquet hold
+    the columns of the rows, `answer` and `probability` (empty where unknown), `start` and `end` of an answer that
+    stands in a text, and `top` as JSON. Where the rows have a column of such a name, ours gets `_2` (`_3`, …). Raises
+    OutputError where the name ends otherwise, or the file cannot be written; an older file is then left as it was.
     """
     target = Path(path)
     if len(rows) != len(answers):
@@ -100,6 +100,9 @@ def _columns(rows: Sequence[Row], answers: Sequence[Answer], top: Top | None) ->
     columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in names}
     columns[_free("answer", columns)] = [_plain(answer.value) for answer in answers]
     columns[_free("probability", columns)] = [_known(answer.probability) for answer in answers]
+    if any(isinstance(answer.value, str) and answer.offsets is not None for answer in answers):
+        for end, name in enumerate(("start", "end")):
+            columns[_free(name, columns)] = [answer.offsets[0][end] if answer.offsets else None for answer in answers]
     if top is not None:
         columns[_free("top", columns)] = [json.dumps(list(row), ensure_ascii=False) for row in top]
     return columns

@@ -14,6 +14,7 @@ import torch
 
 from cutler import catalog, train
 from cutler.families._course import CHECKING, MOST_CHECKED, Course
+from cutler.families._spans import Spans, tokens_a_row, tokens_of_windows
 from cutler.families._targets import Targets
 from cutler.models import body as bodies
 from cutler.models import pace
@@ -21,8 +22,9 @@ from cutler.models import states as stored
 from cutler.models.base import Decision, decision_in, sides_of, texts_of, words_in
 from cutler.models.network import InTorch, Transformer, Upper, grown
 from cutler.models.pairs import combine
+from cutler.models.reading import PointingInTorch
 from cutler.models.windows import windows
-from cutler.types import Candidate, Cost, Family, Fold, Monitor, Pace, Profile, Row, Task
+from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Row, Task
 
 PACKED_S = 14.0
 """Seconds to read the checkpoint, fit the first head, export the graph and measure the artefact."""
@@ -30,11 +32,13 @@ PACKED_S = 14.0
 
 class Encoder(Family):
     name = "encoder"
-    heads = ("class", "classes", "number", "tags")
+    heads = ("class", "classes", "number", "tags", "span")
     trained_in_steps = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         known = [(name, catalog.find(name)) for name in checkpoints]
+        if task.head == "span":
+            return _of_spans(self.name, profile, known)
         return [
             Candidate(self.name, name, {
                 "trained_layers": layers, "learning_rate": rate_of(layers, found.layers), "joint": joint,
@@ -43,7 +47,7 @@ class Encoder(Family):
             for name, found in known if found.architecture == "encoder"
             for max_tokens in pace.token_limits(found, profile)
             for joint in ((True, False) if profile.paired else (False,))
-            for layers in sorted({found.layers - bodies.middle(found.layers), found.layers})
+            for layers in halves(found)
         ]  # fmt: skip
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
@@ -55,12 +59,12 @@ class Encoder(Family):
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
         checkpoint = catalog.find(candidate.checkpoint)
         lengths = pace.typical_lengths(profile, candidate["max_tokens"])
-        tokens = pace.mean_tokens(profile, candidate["max_tokens"])
+        tokens = (tokens_a_row if task.head == "span" else pace.mean_tokens)(profile, candidate["max_tokens"])
         layer_s = pace.token_s(checkpoint, lengths) * tokens / checkpoint.layers
         depth = checkpoint.layers - candidate["trained_layers"]
         step_s = pace.step_s(checkpoint, candidate["trained_layers"], lengths) * tokens * recipe_of(candidate).batch
         last_check = min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
-        kept = (not candidate["joint"] and depth == bodies.middle(checkpoint.layers)
+        kept = (task.head != "span" and not candidate["joint"] and depth == bodies.middle(checkpoint.layers)
                 and stored.kept(tokens * len(fold.train), checkpoint.width))  # fmt: skip
         return Pace(fixed_s=PACKED_S + last_check, row_s=layer_s * depth, step_s=(1 + CHECKING) * step_s,
                     answer_s=layer_s * checkpoint.layers,
@@ -68,7 +72,11 @@ class Encoder(Family):
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
-    ) -> InTorch:
+    ) -> InTorch | PointingInTorch:
+        if task.head == "span":
+            layers = catalog.find(candidate.checkpoint).layers
+            return Spans(candidate, task, fold, trained_layers=candidate["trained_layers"], depth=layers, state=state,
+                         recipe=recipe_of(candidate), seed=seed).run(until, monitor)  # fmt: skip
         torch.manual_seed(seed)
         course = _Tuned(candidate, task, fold, state, seed)
         return course.run(until, monitor)
@@ -119,6 +127,20 @@ class _Tuned(Course):
             tokenizer=self.reader, head=self.targets.natural_head(self.network.head), joint=self.candidate["joint"],
             max_tokens=self.candidate["max_tokens"], source=Path(self.source.path), keep_weights=True,
         )  # fmt: skip
+
+
+def _of_spans(family: str, profile: Profile, known: Sequence[tuple[str, Checkpoint]]) -> list[Candidate]:
+    """Candidates that point at answers, in windows of question and context."""
+    return [
+        Candidate(family, name, {"trained_layers": layers, "learning_rate": rate_of(layers, found.layers),
+                                 "max_tokens": tokens_of_windows(found, profile)})
+        for name, found in known if found.architecture == "encoder" for layers in halves(found)
+    ]  # fmt: skip
+
+
+def halves(checkpoint: Checkpoint) -> list[int]:
+    """How many layers are trained: the upper half, or all."""
+    return sorted({checkpoint.layers - bodies.middle(checkpoint.layers), checkpoint.layers})
 
 
 def rate_of(trained_layers: int, layers: int) -> float:

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from cutler import calibrate, catalog
+from cutler import calibrate, catalog, train
+from cutler.families._spans import Spans, tokens_a_row, tokens_of_windows
 from cutler.models import body, pace
 from cutler.models import states as stored
 from cutler.models.base import Headed, texts_of, words_in
 from cutler.models.network import Transformer
 from cutler.models.onnx import Onnx, Pooled
 from cutler.models.pairs import combine
+from cutler.models.reading import PointingInTorch
 from cutler.models.windows import windows
-from cutler.types import Candidate, Cost, Family, Fold, Model, Monitor, Pace, Profile, Row, Scalar, Task
+from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Model, Monitor, Pace, Profile, Row, Scalar, Task
 
 TRIED = 1
 """So many of the best (layer, pooling) by closed-form probe get a head fitted in full, beside the usual place."""
@@ -29,16 +31,23 @@ PROBE_S, HEAD_S = 1.5e-10, 4e-8
 """Seconds for a row and feature: of a probe for each feature more, of a head fitted in full for each score."""
 PACKED_S = 8.0
 """Seconds to export a transformer and to measure the artefact."""
+HEAD_RECIPE, HEAD_EPOCHS = train.Recipe(learning_rate=3e-3), 8
+"""How a head that points is trained: a linear one on states of tokens, so that a step costs little."""
+HEAD_TOKEN_S = 1.5e-9
+"""Seconds that a step of such a head takes for a number of a token's state."""
 
 
 class Frozen(Family):
     name = "frozen"
-    heads = ("class", "classes", "number", "tags")
+    heads = ("class", "classes", "number", "tags", "span")
     refits = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         known = [(name, catalog.find(name)) for name in checkpoints]
         encoders = [(name, found) for name, found in known if found.architecture == "encoder"]
+        if task.head == "span":
+            return [Candidate(self.name, name, {"depth": found.layers, "max_tokens": tokens_of_windows(found, profile)})
+                    for name, found in encoders]  # fmt: skip
         return [
             Candidate(self.name, name, {"depth": depth, "max_tokens": max_tokens})
             for name, found in encoders
@@ -52,6 +61,8 @@ class Frozen(Family):
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
         checkpoint = catalog.find(candidate.checkpoint)
+        if task.head == "span":
+            return _pace_of_spans(checkpoint, candidate, fold, profile)
         tokens = pace.mean_tokens(profile, candidate["max_tokens"])
         each = pace.token_s(checkpoint, pace.typical_lengths(profile, candidate["max_tokens"])) * tokens
         width = checkpoint.width * (3 if profile.paired else 1)
@@ -66,7 +77,11 @@ class Frozen(Family):
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
-    ) -> Headed:
+    ) -> Headed | PointingInTorch:
+        if task.head == "span":
+            head = Spans(candidate, task, fold, trained_layers=0, depth=candidate["depth"], state=state,
+                         recipe=HEAD_RECIPE, seed=seed)  # fmt: skip
+            return head.run(HEAD_EPOCHS * train.steps_per_epoch(len(fold.train), HEAD_RECIPE), monitor)
         if (state / "start").is_dir():
             return calibrate.go_on(Onnx.load(state / "start"), candidate, task, fold, monitor)
         if task.head == "tags":
@@ -105,6 +120,14 @@ class Frozen(Family):
         head = calibrate.refit_head(task, model.decision, np.concatenate(known)[learn], rows,
                                     penalty=chosen["penalty"], balanced=chosen["balanced"])  # fmt: skip
         return model.with_head(chosen, model.decision, head)
+
+
+def _pace_of_spans(checkpoint: Checkpoint, candidate: Candidate, fold: Fold, profile: Profile) -> Pace:
+    """States of all tokens once, then a head on them."""
+    tokens = tokens_a_row(profile, candidate["max_tokens"])
+    each = pace.token_s(checkpoint, pace.typical_lengths(profile, candidate["max_tokens"])) * tokens
+    heads_s = HEAD_EPOCHS * len(fold.train) * tokens * checkpoint.width * HEAD_TOKEN_S
+    return Pace(fixed_s=PACKED_S + heads_s, row_s=each, answer_s=each)
 
 
 def _at_chosen(chosen: Candidate, task: Task, rows: Sequence[Row], state: Path) -> np.ndarray:

@@ -14,8 +14,10 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
 from cutler import calibrate
+from cutler.families import _sentences
 from cutler.models.base import Decision, Headed, Linear, texts_of, words_in
 from cutler.models.heads import balance, encode, labels_of
+from cutler.models.sentences import Sentences
 from cutler.models.tfidf import Tfidf, vectorizer
 from cutler.models.wordwindow import AROUND, WordWindow, hashed, seen
 from cutler.types import Candidate, Cost, Family, Fold, Model, Monitor, Profile, Row, Task
@@ -34,22 +36,27 @@ EMPTY = Linear(np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.float32)
 class LinearFamily(Family):
     """TF-IDF into a linear support vector machine a label (Fan et al. 2008), or ridge regression for numbers.
 
-    Words are tagged by what they and their neighbours look like, by a machine a tag.
+    Words are tagged by what they and their neighbours look like, by a machine a tag. Questions are answered with the
+    sentence, or a part of it, that its words and length speak for.
     """
 
     name = "linear"
-    heads = ("class", "classes", "number", "tags")
+    heads = ("class", "classes", "number", "tags", "span")
     floor = True
     refits = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         if task.head == "tags":
             return [Candidate(self.name, params={"around": AROUND})]
+        if task.head == "span":
+            return [Candidate(self.name, params={"of": "sentences"})]
         return [Candidate(self.name, params={"ngrams": "word"}), Candidate(self.name, params={"ngrams": "word+char"})]
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
         if profile.head == "tags":
             return _cost_of_tagging(profile)
+        if profile.head == "span":
+            return _sentences.cost(profile)
         words_only = candidate["ngrams"] == "word"
         per_row = 2.5 if words_only else 9.0
         terms = min(per_row * profile.words.mean * profile.n_train**0.7, _most_terms(profile))
@@ -61,7 +68,9 @@ class LinearFamily(Family):
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
-    ) -> Headed:
+    ) -> Headed | Sentences:
+        if task.head == "span":
+            return _sentences.fitted(candidate, task, fold, state=state, seed=seed)
         if (state / "start").is_dir():
             return calibrate.go_on(_started(state / "start", task, fold), candidate, task, fold, monitor)
         targets = task.targets(fold.train)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cutler.families import _sentences
 from cutler.metrics.texts import all_right
 from cutler.models.base import Decision, Stored
 from cutler.models.constant import Constant
@@ -23,7 +24,7 @@ JUDGED = 500
 
 class Majority(Family):
     name = "majority"
-    heads = ("class", "classes", "number", "tags", "text")
+    heads = ("class", "classes", "number", "tags", "text", "span")
     floor = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
@@ -37,6 +38,8 @@ class Majority(Family):
     ) -> Stored:
         if task.head == "text":
             return _written(candidate, task, fold)
+        if task.head == "span":
+            return _sentences.first(candidate, task, fold)
         targets = task.targets(fold.train)
         labels = labels_of(targets, task.head)
         share = encode(targets, task.head, labels).mean(axis=0).astype(np.float64)

@@ -104,7 +104,7 @@ def of_things(
     return _of_label(counts, kind, label) if label else _averaged(counts, kind)
 
 
-def of_parts(right: Sequence[int], whole: Sequence[int], weights: Array) -> Array:
+def of_parts(right: Sequence[float], whole: Sequence[float], weights: Array) -> Array:
     """The share of parts that are right, each row having as many as `whole` says: (resamples, rows) -> (resamples,)."""
     sums = _moments(np.array([right, whole], dtype=np.float64), _checked(right, whole, weights))
     return ratio(sums[0], sums[1])

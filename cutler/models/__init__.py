@@ -10,7 +10,7 @@ from cutler.errors import BundleError
 from cutler.models.base import Stored
 
 FORMATS = {"constant": "Constant", "tfidf": "Tfidf", "static": "Static", "onnx": "Onnx", "ensemble": "Ensemble",
-           "wordwindow": "WordWindow", "copied": "Copied"}  # fmt: skip
+           "wordwindow": "WordWindow", "copied": "Copied", "pointing": "Pointer", "sentences": "Sentences"}  # fmt: skip
 
 
 def load(folder: Path) -> Stored:

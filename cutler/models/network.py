@@ -186,13 +186,15 @@ class Transformer(InTorch):
     def save(self, folder: Path) -> None:
         super().save(folder)
         if self.keep_weights:
-            self._save_weights(folder / "transformers")
+            save_weights(self.body, self.source, folder / "transformers")
 
-    def _save_weights(self, folder: Path) -> None:
-        self.body.save_pretrained(folder)  # type: ignore[operator]
-        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-            if (self.source / name).is_file():
-                shutil.copyfile(self.source / name, folder / name)
+
+def save_weights(body: nn.Module, source: Path, folder: Path) -> None:
+    """A folder that transformers opens: the body, with the tokenizer of the checkpoint in `source`."""
+    body.save_pretrained(folder)  # type: ignore[operator]
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
 
 
 def grown(body: nn.Module, trained: nn.Module, depth: int) -> nn.Module:

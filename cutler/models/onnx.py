@@ -80,6 +80,25 @@ class Pooled(Headed):
         return {"weight": self.head.weight, "bias": self.head.bias}
 
 
+class Graph:
+    """An ONNX graph from token ids, mask and types to `features`."""
+
+    def __init__(self, file: Path) -> None:
+        self.session = ort.InferenceSession(str(file), _options(), providers=["CPUExecutionProvider"])
+        self.expects = [given.name for given in self.session.get_inputs()]
+
+    def __call__(self, encoded: Sequence[tuple[Any, Any]]) -> np.ndarray:
+        """The features of a batch of (ids, types), padded; no types are types of 0."""
+        shape = (len(encoded), max(len(ids) for ids, _ in encoded))
+        inputs = {name: np.zeros(shape, dtype=np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+        for row, (ids, types) in enumerate(encoded):
+            inputs["input_ids"][row, : len(ids)] = ids
+            inputs["attention_mask"][row, : len(ids)] = 1
+            inputs["token_type_ids"][row, : len(ids)] = 0 if types is None else types
+        found: np.ndarray = self.session.run(["features"], {name: inputs[name] for name in self.expects})[0]
+        return found
+
+
 class Onnx(Pooled):
     """`graph` maps token ids, mask and types to `features`: (texts, width), or (texts, tokens, width) for tags."""
 
@@ -94,8 +113,7 @@ class Onnx(Pooled):
         else:
             self.tokenizer.enable_truncation(max_tokens)
         self.tokenizer.no_padding()
-        self.session = ort.InferenceSession(str(graph), _options(), providers=["CPUExecutionProvider"])
-        self.expects = [given.name for given in self.session.get_inputs()]
+        self.run = Graph(graph)
 
     def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Onnx:
         return Onnx(candidate, decision, graph=self.graph, tokenizer=self.tokenizer, head=head, joint=self.joint,
@@ -106,7 +124,7 @@ class Onnx(Pooled):
         found: np.ndarray | None = None
         for places in batches([len(encoding) for encoding in encoded]):
             chosen = [(encoded[i].ids, encoded[i].type_ids) for i in places]
-            (features,) = self.session.run(["features"], self._inputs(chosen))
+            features = self.run(chosen)
             if found is None:
                 found = np.zeros((len(texts), features.shape[1]), dtype=np.float32)
             found[places] = features
@@ -114,18 +132,7 @@ class Onnx(Pooled):
         return found
 
     def states(self, ids: Sequence[np.ndarray]) -> np.ndarray:
-        found: np.ndarray = self.session.run(["features"], self._inputs([(row, None) for row in ids]))[0]
-        return found
-
-    def _inputs(self, encoded: Sequence[tuple[Any, Any]]) -> dict[str, np.ndarray]:
-        """The graph's inputs for ids and types; no types are types of 0."""
-        shape = (len(encoded), max(len(ids) for ids, _ in encoded))
-        inputs = {name: np.zeros(shape, dtype=np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
-        for row, (ids, types) in enumerate(encoded):
-            inputs["input_ids"][row, : len(ids)] = ids
-            inputs["attention_mask"][row, : len(ids)] = 1
-            inputs["token_type_ids"][row, : len(ids)] = 0 if types is None else types
-        return {name: inputs[name] for name in self.expects}
+        return self.run([(row, None) for row in ids])
 
     def save(self, folder: Path) -> None:
         super().save(folder)

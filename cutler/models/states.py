@@ -175,6 +175,13 @@ def stored_states(
     return States(_stored(body, encoded, file), encoded.starts)
 
 
+def stored_encoded(body: nn.Module, checkpoint: Checkpoint, encoded: Encoded, *, folder: Path) -> States:
+    """`token_states` of what was encoded already, computed once a run and kept in `folder`."""
+    read = digest_of([part.tobytes() for part in (*encoded.ids, *encoded.types)])
+    name = digest_of([checkpoint.digest, str(config_of(body).num_hidden_layers), "encoded", read])[:16]
+    return States(_stored(body, encoded, folder / f"{name}.npy"), encoded.starts)
+
+
 def stored_word_states(body: nn.Module, checkpoint: Checkpoint, read: Windows, *, folder: Path) -> WordStates:
     """`token_states` of windows, computed once a run and kept in `folder`."""
     encoded = of_windows(read)

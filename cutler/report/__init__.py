@@ -61,8 +61,15 @@ def _shown(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> d
         "limits_words": sentences.limits(record),
         "calibrated": sentences.calibrated(record),
         "learned": sentences.learned(record),
+        "example": _example(record),
         "view": view,
     } | _drawn(record)
+
+
+def _example(record: Record) -> str:
+    """A row to predict, as Python spells it: a text, or a mapping where there are several."""
+    columns = list(record.columns.values())[:-1]
+    return '"your text"' if len(columns) < 2 else json.dumps({column: "…" for column in columns}, ensure_ascii=False)
 
 
 def _drawn(record: Record) -> dict[str, Any]:

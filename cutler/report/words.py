@@ -8,11 +8,12 @@ from cutler import metrics
 from cutler.types import Interval
 
 SHARES = ("accuracy", "macro_f1", "micro_f1", "entity_f1", "precision", "recall", "f1", "bleu", "chrf", "rouge_1",
-          "rouge_2", "rouge_l")  # fmt: skip
+          "rouge_2", "rouge_l", "exact_match")  # fmt: skip
 NAMES = {
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
     "entity_f1": "entity F1",
+    "exact_match": "exact match",
     "rmse": "RMSE",
     "bleu": "BLEU",
     "chrf": "chrF",

@@ -13,7 +13,7 @@ from cutler.types import Row, Table, Task
 __all__ = ["check_floors", "choose"]
 
 TARGETS = (*_columns.NAMES, "tags")
-OWN_COLUMNS = ("text",)
+OWN_COLUMNS = ("text", "span")
 """Heads of tasks that find their columns by themselves."""
 
 
@@ -22,9 +22,9 @@ def choose(
 ) -> Task:
     """The task that these rows are for, with its columns.
 
-    A task and columns that the user names win: `columns` maps a role (text, text_pair or tokens, and label, labels,
-    score or tags for the answer) to a column. Otherwise just one task must recognise the rows. Raises UsageError where
-    a column is not there, none or several tasks fit, or the metric is not one of the task's.
+    A task and columns that the user names win: `columns` maps a role (text, text_pair, tokens, question or context, and
+    label, labels, score, tags or answers for the answer) to a column. Otherwise just one task must recognise the rows.
+    Raises UsageError where a column is not there, none or several tasks fit, or the metric is not one of the task's.
     """
     rows = _columns.sample(table.parts["train"])
     named = dict(columns or {})

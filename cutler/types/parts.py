@@ -75,6 +75,12 @@ class Task(ABC):
         """
         return cls.metrics[0]
 
+    def settled(self, row: Row) -> Row:
+        """The row, keyed by role, with its target as it fits its inputs. Raises ValueError with the reason where it
+        does not.
+        """  # fmt: skip
+        return row
+
     def unfit(self, row: Row) -> str:
         """Why a row, keyed by role, cannot be used though each of its cells can be read, or ""."""
         return ""
