@@ -312,6 +312,7 @@ def test_training_goes_on_from_a_stored_model(tuned, checkpoint, tmp_path):
     folder.rename(state / "start")
     again = _spans.Spans(model.candidate, task, part, trained_layers=model.candidate["trained_layers"], depth=2,
                          state=state, recipe=recipe_of(model.candidate), seed=0)  # fmt: skip
+    again.network.eval()
     before = task.score(task.targets(part.validation), model.predict(part.validation))
     assert again.check() == pytest.approx(before, abs=1e-6)
     (state / "start").rename(folder)
