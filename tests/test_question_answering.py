@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cutler import calibrate, catalog, data, evaluate, registry, tasks, testing
-from cutler.errors import UsageError
+from cutler.errors import DataError, UsageError
 from cutler.families import _spans
 from cutler.families.encoder import recipe_of
 from cutler.metrics import spans
@@ -85,6 +85,13 @@ def test_a_start_that_does_not_match_is_mended_to_the_nearest_place_and_told_onc
         used, _ = data.labelled(rows, task, part="train")
     assert [row["answers"] for row in used] == [(("parcel", 61, 67),), (("parcel", 31, 37),)]
     assert len(caplog.records) == 1
+
+
+def test_rows_of_which_no_answer_stands_in_its_context_are_refused_with_that_reason():
+    cells = {"question": ["who?", "what?"], "context": [CONTEXT], "answers": [[{"text": "the moon", "start": 3}]]}
+    found = table(**cells)
+    with pytest.raises(DataError, match="60 set aside: an answer that is not in its context"):
+        data.split(found, tasks.choose(found))
 
 
 def table(n=60, **columns):

@@ -82,7 +82,7 @@ def uncertain(record: Record, evidence: Evidence) -> Seen:
 )  # fmt: skip
 def calibrated_on_validation(record: Record, evidence: Evidence) -> Seen:
     """Fires when there were too few rows for a calibration part, so that probabilities rest on validation rows."""
-    if record.profile.head not in ("class", "classes", "tags"):
+    if record.profile.head not in ("class", "classes", "tags", "span"):
         return NotApplicable("the answers bear no probability")
     if record.profile.n_calibration:
         return None

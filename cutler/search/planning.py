@@ -115,7 +115,8 @@ class Planner:
     @property
     def combinable(self) -> bool:
         """Whether models of two families or more may come out, which an ensemble could be made of."""
-        return len({family.name for family, _ in self.feasible} - set(NO_MEMBERS)) > 1
+        able = self.task.head not in ("span", "text")  # which nothing that combines scores serves
+        return able and len({family.name for family, _ in self.feasible} - set(NO_MEMBERS)) > 1
 
     @property
     def left_s(self) -> float:

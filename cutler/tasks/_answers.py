@@ -164,7 +164,7 @@ def answered(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _stand(rows: Sequence[Row], context: str, answers: str) -> bool:
-    """Whether at least half of the cells that are filled hold answers, of which the first stands in its context."""
+    """Whether at least half of the cells that are filled hold answers: with a start, or else such as stand there."""
     right = filled = 0
     for row in _columns.sample(rows):
         cell = row.get(answers)
@@ -175,5 +175,5 @@ def _stand(rows: Sequence[Row], context: str, answers: str) -> bool:
             found = as_answers(cell)
         except ValueError:
             continue
-        right += not found or found[0][0].strip() in str(row.get(context))
+        right += not found or found[0][1] >= 0 or found[0][0].strip() in str(row.get(context))
     return bool(filled) and right >= filled / 2
