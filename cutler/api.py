@@ -76,12 +76,13 @@ def fit(
     constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None,
     seed: int | None = None, plan: Path | str | None = None, threads: int | None = None, group: str | None = None,
     examples: bool = True, weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
-    progress: Progress | None = None,
+    features: Sequence[str] | None = None, edges: Any = None, progress: Progress | None = None,
 ) -> Chosen:  # fmt: skip
     """The cheapest model for `source` that is good enough within `constraints`, as a bundle in `out`.
 
     `source` is a path, "-", a table or a list of mappings; `columns` maps roles (text, text_pair, tokens, label,
-    labels, score, tags) to columns. `plan` is a plan.json whose work is repeated step by step. `out` left out means a
+    labels, score, tags, in a graph id) to columns. `features` are the columns to read beside the text, none if empty;
+    left out, they are found. `edges` lie between the ids of rows: a file of two columns, or pairs. `plan` is a plan.json whose work is repeated step by step. `out` left out means a
     temporary folder. `progress` is called with what is being done and the share of the budget spent. Raises a
     `CutlerError` where the data, the limits or an argument cannot be worked with, before training wherever that can
     be known.
@@ -91,8 +92,8 @@ def fit(
     seed = given.seed if given else seed or 0
     _checkpoints([name for item in given.items for name in item.candidate.checkpoints] if given else ())
     with job.stage("read and split"):
-        table = data.read(source)
-        asked = tasks.choose(table, name=task, columns=columns, metric=metric)
+        table = data.read(source, edges=edges)
+        asked = tasks.choose(table, name=task, columns=columns, metric=metric, features=features, apart=_apart(group))
         tasks.check_floors(asked, table, job.constraints.floors)
         splits = data.split(table, asked, seed=seed, group=group)
         facts = profile.describe(splits, asked)
@@ -106,13 +107,13 @@ def dry_run(
     constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None,
     seed: int | None = None, plan: Path | str | None = None, threads: int | None = None, group: str | None = None,
     examples: bool = True, weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
-    progress: Progress | None = None,
+    features: Sequence[str] | None = None, edges: Any = None, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What `fit` would do with the same arguments: task, profile and plan; nothing is trained or written."""
     job = _job(out, constraints, threads, progress)
     given = _given(plan, families, checkpoints, seed=seed)
-    table = data.read(source)
-    asked = tasks.choose(table, name=task, columns=columns, metric=metric)
+    table = data.read(source, edges=edges)
+    asked = tasks.choose(table, name=task, columns=columns, metric=metric, features=features, apart=_apart(group))
     tasks.check_floors(asked, table, job.constraints.floors)
     seed = given.seed if given else seed or 0
     splits = data.split(table, asked, seed=seed, group=group)
@@ -126,6 +127,11 @@ def dry_run(
         "task": asked.name, "metric": asked.metric, "columns": asked.columns, "profile": facts.as_json(),
         "constraints": job.constraints.as_json(), "plan": given.as_json(),
     }  # fmt: skip
+
+
+def _apart(group: str | None) -> tuple[str, ...]:
+    """Columns that no model may read: one that keeps rows together never has a value of train in test."""
+    return (group,) if group else ()
 
 
 def load(path: Path | str) -> Chosen | Bare:
@@ -302,5 +308,5 @@ def _used(trials: Sequence[Trial]) -> tuple[Checkpoint, ...]:
 def _sample(rows: Sequence[Row], seed: int) -> str:
     """Rows that were learned from, for rehearsal, drawn by the seed, as JSON Lines."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:KEPT_ROWS])
-    return "".join(json.dumps(rows[i], ensure_ascii=False) + "\n" for i in chosen)
+    return "".join(json.dumps(rows[i], ensure_ascii=False, default=str) + "\n" for i in chosen)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 from collections import Counter
@@ -22,11 +23,13 @@ from cutler.data import chats
 from cutler.errors import BundleError, CutlerError, DataError, OutputError, UsageError
 from cutler.measure import NOT_READ, WEIGHTS
 from cutler.models.base import Fitted, Stored
-from cutler.types import Answer, Row, SetAside, Task, rows_of, without_nan
+from cutler.types import COLUMNS, Answer, Row, SetAside, Task, rows_of, without_nan
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 PARTS = ("format", "version", "task", "columns", "metric", "files")
+log = logging.getLogger(__name__)
+_WARNED: set[Path] = set()
 ROWS = "rows.jsonl"
 """A sample of the training rows, which `fine_tune` rehearses; not there under --no-examples."""
 
@@ -103,16 +106,29 @@ class Bundle:
 
     def _keyed(self, rows: Sequence[Row | str]) -> list[Row]:
         columns = {role: self.task.columns[role] for role in self.task.inputs}
+        self._warn_of_lacking(rows)
         if self.task.head == "tags":
             rows = [row["text"] if isinstance(row, Mapping) and set(row) == {"text"} else row for row in rows]
         if chats.PROMPT in columns:
             rows = [_asked(row, columns[chats.PROMPT]) for row in rows]
         keyed = [
-            {role: row[column] for role, column in columns.items()}
-            if isinstance(row, Mapping) and all(column in row for column in columns.values()) else row
+            {role: row[column] for role, column in columns.items()} | data.carried(row, self.task)
+            if isinstance(row, Mapping) and all(column in row for column in columns.values())
+            else {**row, **data.carried(row, self.task)} if isinstance(row, Mapping) else row
             for row in rows
         ]  # fmt: skip
         return rows_of(keyed, self.task.inputs)
+
+    def _warn_of_lacking(self, rows: Sequence[Row | str]) -> None:
+        """Says once of a bundle which columns it reads and is not given."""
+        if not rows or not self.model.reads_columns or self.folder in _WARNED:
+            return
+        row = rows[0] if isinstance(rows[0], Mapping) else {}
+        missing = data.lacking(row, self.task)
+        if missing and not row.get(COLUMNS):
+            _WARNED.add(self.folder)
+            log.warning("this model also reads %s, which the rows lack: answers without them are worse",
+                        ", ".join(missing))  # fmt: skip
 
 
 def _asked(row: Any, column: str) -> Any:
@@ -134,7 +150,8 @@ def read(folder: Path | str) -> Bundle:
     folder = Path(folder)
     manifest = _manifest(folder)
     _refuse_changed(folder, manifest["files"])
-    task = registry.task(manifest["task"])(manifest["columns"], metric=manifest["metric"])
+    kind, features = registry.task(manifest["task"]), manifest.get("features", {})
+    task = kind(manifest["columns"], metric=manifest["metric"], features=features)
     try:
         return Bundle(folder, task, models.load(folder / "model"))
     except CutlerError:
@@ -226,6 +243,7 @@ def _seal(folder: Path, task: Task) -> None:
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "format": FORMAT, "version": __version__, "task": task.name, "columns": task.columns, "metric": task.metric,
+        "features": task.features,
         "files": {path.relative_to(folder).as_posix(): _digest(path) for path in found},
     }  # fmt: skip
     manifest["digest"] = _own_digest(manifest)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from cutler import metrics, tags
+from cutler.data.columns import told
 from cutler.data.words import offsets_of, text_of
 from cutler.errors import DataError
 from cutler.metrics import texts
@@ -149,7 +150,7 @@ def _errors(task: Task, rows: Sequence[Row], targets: Sequence[Any], answers: Se
     return [
         {
             "row": number + 1,
-            "text": _quoted(_texts(task, rows[number], answers[number])),
+            "text": _quoted(_texts(task, rows[number], answers[number]) or [told(rows[number])]),
             **_told(rows[number], targets[number], answers[number]),
             "probability": answers[number].probability,
         }

@@ -16,7 +16,7 @@ from cutler.measure import WEIGHTS
 from cutler.models.ensemble import member_folder
 from cutler.search import combining, planning
 from cutler.search.clock import Clock
-from cutler.types import Candidate, PlanItem, Profile, Row, Splits, Table, Task
+from cutler.types import ID, Candidate, PlanItem, Profile, Row, Splits, Table, Task
 
 ENOUGH = 200
 """From so many new rows on, they alone are validation and test; with fewer, kept rows stand there too."""
@@ -91,7 +91,8 @@ def _lay(fitted: Bundle, candidate: Candidate, model: Path, place: Path) -> None
 
 def _plain_task(task: Task) -> Task:
     """The task for rows that are keyed by role."""
-    return type(task)(metric=task.metric)
+    columns = {role: role for role in (*task.roles, *({ID} & set(task.columns)))}
+    return type(task)(columns, metric=task.metric, features=task.features)
 
 
 def _keyed_as(found: Sequence[Row], task: Task) -> Task:

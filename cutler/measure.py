@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from cutler.errors import BundleError
-from cutler.types import Cost, Row
+from cutler.types import CARRIED, Cost, Row
 
 SAMPLE = 300
 WEIGHTS = "weights"
@@ -36,7 +36,8 @@ def cost(folder: Path, rows: Sequence[Row], *, inputs: Sequence[str], train_s: f
     artefact cannot be run.
     """
     chosen = np.random.default_rng(seed).permutation(len(rows))[:SAMPLE]
-    sample = [{role: rows[i][role] for role in inputs} for i in chosen]
+    read = (*inputs, *CARRIED)
+    sample = [{key: rows[i][key] for key in read if key in rows[i]} for i in chosen]
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "rows.json"
         file.write_text(json.dumps(sample), encoding="utf-8")

@@ -80,10 +80,13 @@ def _module(kind: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(outside.get(name, f"cutler.{kind}.{name}"))
     except ModuleNotFoundError as error:
-        extra = EXTRA_OF.get(str(error.name))
-        if extra is None:
-            raise
-        raise MissingPackage(
-            f"the package {error.name} for cutler.{kind}.{name}", found="it is not installed",
-            do=f"run pip install 'cutler[{extra}]'",
-        ) from error  # fmt: skip
+        raise missing(error, f"cutler.{kind}.{name}") from error
+
+
+def missing(error: ModuleNotFoundError, what: str) -> Exception:
+    """What to raise where a package that `what` needs is not there: how to get it, or the error itself if unknown."""
+    extra = EXTRA_OF.get(str(error.name))
+    if extra is None:
+        return error
+    return MissingPackage(f"the package {error.name} for {what}", found="it is not installed",
+                          do=f"run pip install 'cutler[{extra}]'")  # fmt: skip

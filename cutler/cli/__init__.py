@@ -77,6 +77,9 @@ def fit(
     group: Annotated[str | None, Option(metavar="COLUMN", help="Rows equal here stay in one split.")] = None,
     checkpoint: Annotated[Many, Option(metavar="NAME", help="Start from this: a name, folder or hub id.")] = None,
     family: Annotated[Many, Option(metavar="NAME", help="Try only this family. May be repeated.")] = None,
+    feature: Annotated[Many, Option(metavar="NAME", help="Read only this column beside the text. Repeat it.")] = None,
+    no_features: Annotated[bool, Option("--no-features", help="Read no column beside the text.")] = False,
+    edges: Annotated[Path | None, Option(metavar="FILE", help="Two columns of ids: a graph between rows.")] = None,
     no_examples: Annotated[bool, Option("--no-examples", help="Keep no text of the data in the bundle.")] = False,
     no_weights: Annotated[bool, Option("--no-weights", help="Leave the weights for further training out.")] = False,
     as_json: AsJson = False,
@@ -95,7 +98,7 @@ def fit(
             source, task=task, columns=_columns(column or []), constraints=limits, metric=metric,
             out=out or bundle_name(source), seed=seed, plan=plan, threads=threads, group=group,
             examples=not no_examples, weights=not no_weights, checkpoints=tuple(checkpoint or ()),
-            families=tuple(family or ()), progress=progress,
+            families=tuple(family or ()), features=() if no_features else feature, edges=edges, progress=progress,
         )  # fmt: skip
     with show.printing():
         show.finished(found, as_json=as_json)

@@ -50,7 +50,7 @@ def _opens_json(line: str) -> bool:
 
 
 def _columns(task: Task) -> set[str]:
-    return {*task.inputs, *(task.columns[role] for role in task.inputs)}
+    return {*task.inputs, *(task.columns[role] for role in task.inputs), *task.features}
 
 
 def likeliest(model: Bundle, rows: Sequence[Row], count: int) -> list[list[tuple[str, float]]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from cutler.data.columns import carried, lacking
 from cutler.data.read import read, rows
 from cutler.data.roles import keyed, labelled
 from cutler.data.split import split
 from cutler.data.write import lines, write
 
-__all__ = ["keyed", "labelled", "lines", "read", "rows", "split", "write"]
+__all__ = ["carried", "keyed", "labelled", "lacking", "lines", "read", "rows", "split", "write"]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import rensa
 
+from cutler.data.columns import told
 from cutler.data.words import text_of, words
 from cutler.types import Row
 
@@ -23,7 +24,12 @@ CHUNK = 50_000
 
 
 def plain(row: Row, inputs: Sequence[str]) -> str:
-    """The texts of a row without regard to case, punctuation and white space; what "the same text" means here."""
+    """The texts of a row without regard to case, punctuation and white space; what "the same text" means here.
+
+    Of a row without a text, its columns as they are.
+    """
+    if not inputs:
+        return told(row)
     return "\x1f".join([_plain(text_of(row[role])) for role in inputs])
 
 

@@ -6,13 +6,14 @@ import difflib
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cutler.data import formats, frames
+from cutler.data import formats, frames, graph
 from cutler.data.opened import TEXT_FORMATS, from_path, from_standard_input, no_rows, unreadable
 from cutler.errors import DataError
-from cutler.types import Row, Table
+from cutler.types import Beside, Row, Table
 
 log = logging.getLogger(__name__)
 PART_OF = {
@@ -22,14 +23,19 @@ PART_OF = {
 SHARD = re.compile(r"\d+-of-\d+")
 
 
-def read(source: Any) -> Table:
-    """The rows of a source, as they were found, by part.
+def read(source: Any, *, edges: Any = None) -> Table:
+    """The rows of a source, as they were found, by part; with `edges` between their ids, a file or pairs, if any.
 
     `source` is the path of a csv, tsv, json, jsonl, parquet or conll file (gzip or not), or of a folder that holds such
     files named train, validation (valid, dev) and test, or that `save_to_disk` of the `datasets` package wrote; "-"
     for standard input; a pandas DataFrame, a pyarrow Table, a Dataset or DatasetDict, a list of mappings, or a
     mapping from part to any of these. Raises DataError where it is missing, empty, binary, not UTF-8 or ragged.
     """
+    if edges is not None:
+        return replace(read(source), beside=Beside(edges=_edges(edges)))
+    found = _graph(source)
+    if found:
+        return found
     if isinstance(source, str | Path):
         name = "standard input" if str(source) == "-" else str(source)
         parts = {"train": rows(source)} if str(source) == "-" or not Path(source).is_dir() else _folder(Path(source))
@@ -37,6 +43,25 @@ def read(source: Any) -> Table:
         name = f"the {type(source).__name__} given"
         parts = _object(source)
     return Table(name, _checked(name, parts))
+
+
+def _edges(given: Any) -> list[tuple[str, str]]:
+    if isinstance(given, str | Path):
+        return graph.edges_of(given, rows(given))
+    return graph.pairs(list(given))
+
+
+def _graph(source: Any) -> Table | None:
+    """The table of a graph.json, or of a folder that holds one; None for any other source."""
+    path = Path(source) if isinstance(source, str | Path) and str(source) != "-" else None
+    file = graph.in_folder(path) if path and path.is_dir() else path
+    if not file or not file.is_file() or formats.of_name(file) != "json" or not graph.is_graph(from_path(file)):
+        return None
+    found = graph.read(from_path(file))
+    if found is None:
+        return None
+    known = graph.outside(found, {name: PART_OF[name.lower()] for name in found.parts if name.lower() in PART_OF})
+    return replace(known, parts=_checked(known.source, {part: list(rows) for part, rows in known.parts.items()}))
 
 
 def rows(source: str | Path) -> list[Row]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from cutler.data import chats
+from cutler.data.columns import carried, carried_names
 from cutler.data.lists import list_in
 from cutler.errors import DataError, nearest
 from cutler.types import Row, SetAside, Task
@@ -24,7 +25,7 @@ def keyed(rows: Sequence[Row], task: Task) -> list[dict[str, Any]]:
     """
     first = rows[0] if rows else {}
     columns = {role: _column(role, task, first) for role in task.inputs}
-    worded = _worded(columns, task)
+    worded, left_out = _worded(columns, task), carried_names(task)
     found = []
     for number, row in enumerate(rows, start=1):
         reason = _unreadable(row, columns, worded)
@@ -32,7 +33,7 @@ def keyed(rows: Sequence[Row], task: Task) -> list[dict[str, Any]]:
             wanted = " and ".join(repr(column) for column in columns.values())
             raise DataError(f"a text under {wanted} in every row", found=f"row {number} with {reason}",
                             do=_advice(row, list(columns.values())))  # fmt: skip
-        found.append(_by_role(row, columns, worded))
+        found.append(_by_role(row, columns, worded, left_out) | carried(row, task))
     return found
 
 
@@ -76,15 +77,15 @@ def labelled(rows: Sequence[Row], task: Task, *, part: str) -> tuple[list[dict[s
     used: list[dict[str, Any]] = []
     aside: list[SetAside] = []
     inputs = {role: task.columns[role] for role in task.inputs}
-    column = task.columns[task.target]
+    column, left_out = task.columns[task.target], carried_names(task)
     for number, row in enumerate(rows, start=1):
         reason = _unreadable(row, inputs, worded=True)
         found: dict[str, Any] = {}
         try:
             if not reason:
                 target = task.parse_target(present(task.target_in(row)))
-                found = {**_by_role(row, {**inputs, task.target: column}, worded=True), task.target: target}
-                found = dict(task.settled(found))
+                found = _by_role(row, {**inputs, task.target: column}, worded=True, left_out=left_out)
+                found = {**task.settled({**found, task.target: target}), **carried(row, task)}
                 reason = task.unfit(found)
         except ValueError as error:
             reason = str(error)
@@ -137,10 +138,10 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _by_role(row: Row, columns: Mapping[str, str], worded: bool) -> dict[str, Any]:
+def _by_role(row: Row, columns: Mapping[str, str], worded: bool, left_out: Collection[str]) -> dict[str, Any]:
     """The row with these columns under their roles, texts as strings and words as tuples.
 
-    Another column of a role's name is left out.
+    Another column of a role's name is left out, as are those that travel in another way.
     """
     found = {role: row.get(column) for role, column in columns.items()}
     found |= {chats.PROMPT: chats.as_prompt(found[chats.PROMPT])} if chats.PROMPT in found else {}
@@ -148,5 +149,5 @@ def _by_role(row: Row, columns: Mapping[str, str], worded: bool) -> dict[str, An
     texts |= {WORDS: _as_words(found[WORDS])} if worded and WORDS in found else {}
     if len(row) == len(columns):
         return texts
-    taken = {*columns, *columns.values()}
+    taken = {*columns, *columns.values(), *left_out}
     return texts | {str(name): cell for name, cell in row.items() if name not in taken}

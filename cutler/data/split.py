@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cutler.data import carve, duplicates
+from cutler.data import carve, duplicates, graph
 from cutler.data.roles import labelled, present
 from cutler.errors import DataError, UsageError, nearest
 from cutler.types import Row, SetAside, Splits, Table, Task
@@ -40,14 +40,20 @@ def split(table: Table, task: Task, *, seed: int = 0, group: str | None = None) 
     _refuse_few(parts["train"], aside, task=task)
     _refuse_unlearnable(parts["train"], task)
     made = tuple(part for part in ("validation", "test") if part not in parts)
-    keys = {part: [duplicates.plain(row, task.inputs) for row in rows] for part, rows in parts.items()}
+    keys = {part: _keys(rows, task, part) for part, rows in parts.items()}
     column = {column: role for role, column in task.columns.items()}.get(group or "", group)
     places = _carved(parts["train"], keys["train"], task=task, made=made, seed=seed, group=column)
     for part, chosen in places.items():
         parts[part], keys[part] = [parts["train"][i] for i in chosen], [keys["train"][i] for i in chosen]
     parts["train"], keys["train"] = parts.pop("rest"), keys.pop("rest")
     _refuse_unlearnable(parts["train"], task)
-    return replace(_splits(parts, keys, aside=aside, made=made, task=task), beside=table.beside)
+    beside = graph.settled(table, task, parts) if table.beside.edges else table.beside
+    return replace(_splits(parts, keys, aside=aside, made=made, task=task), beside=beside)
+
+
+def _keys(rows: Sequence[Row], task: Task, part: str) -> list[str]:
+    """What makes rows the same: their texts; rows of columns alone may be equal by chance, so that each is its own."""
+    return [duplicates.plain(row, task.inputs) if task.inputs else f"{part} {n}" for n, row in enumerate(rows)]
 
 
 def _refuse_seed(seed: int) -> None:
@@ -109,7 +115,7 @@ def _carved(
     free = np.arange(len(train))
     if not want:
         return {"rest": free}
-    groups = _groups(train, keys, want=min(want.values()), group=group)
+    groups = _groups(train, keys, want=min(want.values()), group=group, alike=bool(task.inputs))
     layers = carve.strata(train, head=task.head, target=task.target)
     rng = np.random.default_rng(seed)
     places = {}
@@ -125,11 +131,18 @@ def _share(rows: int) -> int:
     return max(1, min(LARGEST_PART, max(rows // 10, min(rows // 5, SMALL_PART))))
 
 
-def _groups(train: Sequence[Row], keys: Sequence[str], *, want: int, group: str | None) -> np.ndarray:
-    """Group of each row: the widest notion of equal texts that leaves a part of `want` rows enough to choose from."""
+def _groups(
+    train: Sequence[Row], keys: Sequence[str], *, want: int, group: str | None, alike: bool
+) -> np.ndarray:
+    """Group of each row: the widest notion of equal texts that leaves a part of `want` rows enough to choose from.
+
+    Not `alike` where rows hold no texts that could be.
+    """
     values = None if group is None else [row.get(group, None) for row in train]
     alone = None if values is None else [number if present(value) is None else repr(value)
                                          for number, value in enumerate(values)]  # fmt: skip
+    if not alike:
+        return carve.joint(np.arange(len(train)), alone)
     for notion, found in duplicates.groupings(keys):  # noqa: B007
         if carve.roomy(found, want):
             break

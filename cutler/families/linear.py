@@ -1,4 +1,6 @@
-"""Counts of words and characters, or words and their neighbours, into a linear model: quick, small, often enough."""
+"""Counts of words and characters, words and their neighbours, or columns, into a linear model: quick, small, often
+enough.
+"""  # fmt: skip
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from sklearn.svm import LinearSVC
 from cutler import calibrate
 from cutler.families import _sentences
 from cutler.models.base import Decision, Headed, Linear, texts_of, words_in
+from cutler.models.columns import Columns
 from cutler.models.heads import balance, encode, labels_of
 from cutler.models.sentences import Sentences
 from cutler.models.tfidf import Tfidf, vectorizer
@@ -44,20 +47,25 @@ class LinearFamily(Family):
     heads = ("class", "classes", "number", "tags", "span")
     floor = True
     refits = True
+    textless = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         if task.head == "tags":
             return [Candidate(self.name, params={"around": AROUND})]
         if task.head == "span":
             return [Candidate(self.name, params={"of": "sentences"})]
-        return [Candidate(self.name, params={"ngrams": "word"}), Candidate(self.name, params={"ngrams": "word+char"})]
+        if not task.inputs:
+            return [Candidate(self.name, params={"columns": True})]
+        counts = [{"ngrams": "word"}, {"ngrams": "word+char"}]
+        beside = [{**counts[0], "columns": True}] if profile.columns else []
+        return [Candidate(self.name, params=params) for params in (*counts, *beside)]
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
         if profile.head == "tags":
             return _cost_of_tagging(profile)
         if profile.head == "span":
             return _sentences.cost(profile)
-        words_only = candidate["ngrams"] == "word"
+        words_only = candidate.get("ngrams", "word") == "word"
         per_row = 2.5 if words_only else 9.0
         terms = min(per_row * profile.words.mean * profile.n_train**0.7, _most_terms(profile))
         size = terms * (12 + 2 * max(len(profile.classes), 1)) / 1e6
@@ -114,17 +122,22 @@ def _started(folder: Path, task: Task, fold: Fold) -> Headed:
         return tagger.knowing(fold.train)
     start = Tfidf.load(folder)
     assert isinstance(start, Tfidf)
+    if not task.inputs:
+        return start
     return start.knowing([text for side in texts_of(fold.train, task.inputs) for text in side])
 
 
 def _ngrams(candidate: Candidate, decision: Decision, rows: Sequence[Row]) -> Tfidf:
-    """A model that counts the n-grams of these rows, its head still empty."""
+    """A model that counts the n-grams of these rows, or reads their columns, its head still empty."""
+    columns = Columns.of(rows) if candidate.get("columns") else None
+    if not decision.inputs:
+        return Tfidf(candidate, decision, vectorizers={}, head=EMPTY, columns=columns)
     texts = [text for side in texts_of(rows, decision.inputs) for text in side]
     analyzers = candidate["ngrams"].split("+")
     most = MAX_WEIGHTS // max(len(decision.labels), 1) // len(analyzers)
     least = 2 if len(texts) > 2000 else 1
     vectorizers = {name: vectorizer(name, min_df=least, max_features=most).fit(texts) for name in analyzers}
-    return Tfidf(candidate, decision, vectorizers=vectorizers, head=EMPTY)
+    return Tfidf(candidate, decision, vectorizers=vectorizers, head=EMPTY, columns=columns)
 
 
 def _around(candidate: Candidate, decision: Decision, rows: Sequence[Row]) -> WordWindow:

@@ -26,6 +26,7 @@ class Majority(Family):
     name = "majority"
     heads = ("class", "classes", "number", "tags", "text", "span")
     floor = True
+    textless = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         return [Candidate(self.name)]

@@ -6,11 +6,13 @@ import importlib
 import json
 from pathlib import Path
 
+from cutler import registry
 from cutler.errors import BundleError
 from cutler.models.base import Stored
 
 FORMATS = {"constant": "Constant", "tfidf": "Tfidf", "static": "Static", "onnx": "Onnx", "ensemble": "Ensemble",
-           "wordwindow": "WordWindow", "copied": "Copied", "pointing": "Pointer", "sentences": "Sentences"}  # fmt: skip
+           "wordwindow": "WordWindow", "copied": "Copied", "pointing": "Pointer", "sentences": "Sentences",
+           "tree": "Tree", "graph": "Graph"}  # fmt: skip
 
 
 def load(folder: Path) -> Stored:
@@ -21,7 +23,10 @@ def load(folder: Path) -> Stored:
             f"a model format out of {', '.join(FORMATS)}", found=repr(described.get("format")),
             do="open this bundle with the version of cutler that wrote it",
         )  # fmt: skip
-    module = importlib.import_module(f"cutler.models.{described['format']}")
+    try:
+        module = importlib.import_module(f"cutler.models.{described['format']}")
+    except ModuleNotFoundError as error:
+        raise registry.missing(error, f"a model of the format {described['format']}") from error
     stored: type[Stored] = getattr(module, FORMATS[described["format"]])
     found = stored.load(folder)
     assert isinstance(found, Stored)

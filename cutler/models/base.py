@@ -116,6 +116,15 @@ class Stored(Model):
         """The models that this one combines."""
         return ()
 
+    @property
+    def reads_columns(self) -> bool:
+        """Whether answers depend on the columns beside the text."""
+        return any(member.reads_columns for member in self.members)
+
+    def importance(self) -> dict[str, float]:
+        """How much each column, and the text, adds to what the model knows, as shares; empty where it cannot say."""
+        return {}
+
     def truncated(self, rows: Sequence[Row]) -> float:
         """The share of rows that the model does not read whole."""
         return 0.0

@@ -1,4 +1,4 @@
-"""Word and character n-gram counts, weighted by TF-IDF, into a linear head."""
+"""Word and character n-gram counts, weighted by TF-IDF, and columns beside the text, into a linear head."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from cutler.models.base import Arrays, Decision, Headed, Linear, texts_of
+from cutler.models.columns import TEXT, Columns
 from cutler.types import Candidate, Row
 
 ANALYZERS: dict[str, dict[str, Any]] = {
@@ -26,17 +27,33 @@ class Tfidf(Headed):
     format = "tfidf"
 
     def __init__(
-        self, candidate: Candidate, decision: Decision, *, vectorizers: Mapping[str, TfidfVectorizer], head: Linear
-    ) -> None:
+        self, candidate: Candidate, decision: Decision, *, vectorizers: Mapping[str, TfidfVectorizer], head: Linear,
+        columns: Columns | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(candidate, decision)
         self.vectorizers = dict(vectorizers)
+        self.columns = columns
         self.head = Linear(head.weight.astype(np.float16).astype(np.float32), head.bias.astype(np.float32))
 
+    @property
+    def reads_columns(self) -> bool:
+        return self.columns is not None
+
     def features(self, rows: Sequence[Row]) -> sp.csr_matrix:
-        return features(self.vectorizers, rows, self.decision.inputs)
+        return features(self.vectorizers, rows, self.decision.inputs, self.columns)
 
     def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Tfidf:
-        return Tfidf(candidate, decision, vectorizers=self.vectorizers, head=head)
+        return Tfidf(candidate, decision, vectorizers=self.vectorizers, head=head, columns=self.columns)
+
+    def importance(self) -> dict[str, float]:
+        """The share of the head's weights, squared, that stands on the text and on each column."""
+        if not self.columns:
+            return {}
+        sizes = {TEXT: self.head.weight.shape[0] - sum(self.columns.widths().values()), **self.columns.widths()}
+        squared = np.square(self.head.weight, dtype=np.float64).sum(axis=1)
+        parts = np.split(squared, np.cumsum(list(sizes.values()))[:-1])
+        shares = {name: float(part.sum()) / float(squared.sum() or 1) for name, part in zip(sizes, parts, strict=True)}
+        return {name: share for name, share in shares.items() if sizes[name]}
 
     def knowing(self, texts: Sequence[str]) -> Tfidf:
         """The model with the terms of more texts, whose weights are zero until they are learnt."""
@@ -53,10 +70,10 @@ class Tfidf(Headed):
             blocks += [self.head.weight[start : start + n_known], zeros]
             start += n_known
         head = Linear(np.concatenate([*blocks, self.head.weight[start:]]), self.head.bias)
-        return Tfidf(self.candidate, self.decision, vectorizers=grown, head=head)
+        return Tfidf(self.candidate, self.decision, vectorizers=grown, head=head, columns=self.columns)
 
     def settings(self) -> dict[str, Any]:
-        return {"analyzers": list(self.vectorizers)}
+        return {"analyzers": list(self.vectorizers), "columns": self.columns.as_json() if self.columns else None}
 
     def arrays(self) -> Arrays:
         idf = {f"idf.{name}": vectorizer.idf_ for name, vectorizer in self.vectorizers.items()}
@@ -76,7 +93,9 @@ class Tfidf(Headed):
         for name in settings["analyzers"]:
             vectorizers[name] = vectorizer(name, vocabulary=terms[name])
             vectorizers[name].idf_ = arrays[f"idf.{name}"]
-        return cls(candidate, decision, vectorizers=vectorizers, head=Linear(arrays["weight"], arrays["bias"]))
+        known = settings.get("columns")
+        return cls(candidate, decision, vectorizers=vectorizers, head=Linear(arrays["weight"], arrays["bias"]),
+                   columns=Columns.from_json(known) if known else None)  # fmt: skip
 
 
 def vectorizer(
@@ -90,6 +109,16 @@ def vectorizer(
 
 
 def features(
+    vectorizers: Mapping[str, TfidfVectorizer], rows: Sequence[Row], inputs: Sequence[str],
+    columns: Columns | None = None,
+) -> sp.csr_matrix:  # fmt: skip
+    """(rows, features): those of the text or of the pair, if rows hold any, then those of the columns."""
+    blocks = [_of_texts(vectorizers, rows, inputs)] if inputs else []
+    blocks += [columns.coded(rows)] if columns is not None else []
+    return blocks[0] if len(blocks) == 1 else sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
+
+
+def _of_texts(
     vectorizers: Mapping[str, TfidfVectorizer], rows: Sequence[Row], inputs: Sequence[str]
 ) -> sp.csr_matrix:
     """(rows, features): a text's n-grams; of a pair, what both share, what each has alone, and how like they are."""

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from cutler import registry
-from cutler.errors import ConstraintError
+from cutler.errors import ConstraintError, MissingPackage
 from cutler.search import combining, ladder
 from cutler.search.clock import Clock
 from cutler.search.picking import pick
@@ -119,5 +119,14 @@ def picked(task: Task, fold: Fold, found: Found, constraints: Constraints) -> Pi
 
 
 def families_of(names: Sequence[str]) -> list[str]:
-    """The families to try: those named, or all."""
-    return list(names) or [name for name in registry.names("families")]
+    """The families to try: those named, or all whose packages are installed; of the others the log says why."""
+    return list(names) or [name for name in registry.names("families") if _installed(name)]
+
+
+def _installed(name: str) -> bool:
+    try:
+        registry.family(name)
+    except MissingPackage as error:
+        log.warning("the family %s is left out: %s", name, error)
+        return False
+    return True

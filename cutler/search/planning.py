@@ -60,7 +60,7 @@ class Planner:
         self.proposed: list[tuple[Family, Candidate]] = []
         self.feasible: list[tuple[Family, Candidate]] = []
         for family in sorted(map(registry.family, families), key=_order):
-            if task.head in family.heads:
+            if family.serves(task):
                 self._sift(family, family.propose(task, profile, checkpoints), constraints)
 
     def _sift(self, family: Family, candidates: Sequence[Candidate], constraints: Constraints) -> None:

@@ -7,28 +7,34 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from cutler import metrics, registry
 from cutler.errors import UsageError, nearest
-from cutler.tasks import _columns
-from cutler.types import Row, Table, Task
+from cutler.tasks import _columns, _features
+from cutler.types import ID, Row, Table, Task
 
 __all__ = ["check_floors", "choose"]
 
 TARGETS = (*_columns.NAMES, "tags")
 OWN_COLUMNS = ("text", "span")
 """Heads of tasks that find their columns by themselves."""
+WITH_COLUMNS = ("class", "classes", "number")
+"""Heads of the tasks whose models may read the columns beside the text."""
 
 
 def choose(
-    table: Table, *, name: str | None = None, columns: Mapping[str, str] | None = None, metric: str | None = None
-) -> Task:
-    """The task that these rows are for, with its columns.
+    table: Table, *, name: str | None = None, columns: Mapping[str, str] | None = None, metric: str | None = None,
+    features: Sequence[str] | None = None, apart: Sequence[str] = (),
+) -> Task:  # fmt: skip
+    """The task that these rows are for, with its columns, and those beside them that models may read.
 
     A task and columns that the user names win: `columns` maps a role (text, text_pair, tokens, question or context, and
-    label, labels, score, tags or answers for the answer) to a column. Otherwise just one task must recognise the rows.
-    Raises UsageError where a column is not there, none or several tasks fit, or the metric is not one of the task's.
+    label, labels, score, tags or answers for the answer; id in a graph) to a column. Otherwise just one task must
+    recognise the rows. `features` are the columns to read beside the text, none if empty; left out, they are found,
+    without those kept `apart`. Raises UsageError where a column is not there, none or several tasks fit, or the metric
+    is not one of the task's.
     """
     rows = _columns.sample(table.parts["train"])
     named = dict(columns or {})
     _refuse_unknown(table, rows, named)
+    node = named.pop(ID, "") or (_features.id_column(rows, table.beside.edges) if table.beside.edges else "")
     shown = _under_roles(rows, named)
     if name:
         kind = registry.task(name)
@@ -40,9 +46,37 @@ def choose(
         raise _unclear(table, rows, f"a column for the {' and the '.join(missing)} of {kind.name}", missing)
     columns = {role: named.get(column, column) for role, column in found.items()}
     usual = kind.usual_metric([row.get(columns[kind.roles[-1]]) for row in table.parts["train"]])
-    task = kind(columns, metric=metric or usual)
+    found_features = _features_of(kind, table, rows, columns, named=features, apart=[*apart, node])
+    columns |= _node(table, node)
+    task = kind(columns, metric=metric or usual, features=found_features)
     _check_metric(task, task.metric, table)
     return task
+
+
+def _features_of(
+    kind: type[Task], table: Table, rows: Sequence[Row], columns: Mapping[str, str], *, named: Sequence[str] | None,
+    apart: Sequence[str],
+) -> dict[str, str]:  # fmt: skip
+    """The columns that models may read beside the text. Raises UsageError where there is neither a text nor any."""
+    if kind.head not in WITH_COLUMNS:
+        if named:
+            raise UsageError("a task whose models read columns, to choose features for", found=kind.name,
+                             do="leave the features out")  # fmt: skip
+        return {}
+    used, target = {*columns.values(), *apart}, columns[kind.roles[-1]]
+    found = _features.choose(rows, used=used, target=target, named=named, source=table.source)
+    if not found and len(kind.roles) == 1 and not table.beside.edges:
+        raise _unclear(table, rows, "a text, or columns of numbers or categories to read", ["text"])
+    return found
+
+
+def _node(table: Table, column: str) -> dict[str, str]:
+    """The column of the ids of a graph, under its role. Raises UsageError where edges are given, and none is found."""
+    if table.beside.edges and not column:
+        raise UsageError(f"a column of {table.source} with the ids that the edges are between",
+                         found=f"the columns {', '.join(_names(table.parts['train'][:1]))}",
+                         do="name it: --column id=NAME")  # fmt: skip
+    return {ID: column} if column and table.beside.edges else {}
 
 
 def check_floors(task: Task, table: Table, floors: Iterable[str]) -> None:
@@ -67,7 +101,7 @@ def _roles() -> tuple[str, ...]:
     """What a column may be named as: inputs of tasks, then their targets."""
     kinds = registry.tasks()
     inputs = [role for kind in kinds for role in kind.roles[:-1]]
-    return tuple(dict.fromkeys([*inputs, *TARGETS, *(kind.roles[-1] for kind in kinds)]))
+    return tuple(dict.fromkeys([*inputs, ID, *TARGETS, *(kind.roles[-1] for kind in kinds)]))
 
 
 def _names(rows: Sequence[Row]) -> list[str]:

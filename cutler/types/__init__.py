@@ -6,7 +6,11 @@ from cutler.types.findings import Evidence, Finding, Interval, Record
 from cutler.types.limits import LIMITS, Constraints, Cost, seconds
 from cutler.types.parts import Combiner, Compressor, Family, Model, Monitor, Task
 from cutler.types.rows import (
+    CARRIED,
+    COLUMNS,
+    ID,
     NAN,
+    NEIGHBOURS,
     Answer,
     Beside,
     Fold,
@@ -25,7 +29,7 @@ from cutler.types.rows import (
 from cutler.types.trials import Candidate, Checkpoint, Pace, Pick, Plan, PlanItem, Status, Trial
 
 __all__ = [
-    "LIMITS", "NAN", "Answer", "Beside", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost",
+    "CARRIED", "COLUMNS", "ID", "LIMITS", "NAN", "NEIGHBOURS", "Answer", "Beside", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost",
     "Evidence", "Family", "Finding", "Fold", "Head", "Interval", "Model", "Monitor", "Pace", "Pick", "Plan", "PlanItem",
     "Profile", "Record", "Row", "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial",
     "rows_of", "seconds", "without_nan",

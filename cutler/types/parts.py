@@ -24,7 +24,8 @@ class Task(ABC):
 
     `roles` are the keys its rows have after `data.split`, the last one the target; `columns` maps each role to the
     column of the user's file. `metric` is the primary metric, one of `metrics` (or `precision:LABEL`,
-    `recall:LABEL`, `f1:LABEL` where the head has labels).
+    `recall:LABEL`, `f1:LABEL` where the head has labels). `features` are the columns beside these that models may
+    read, with the kind of each.
     """
 
     name: ClassVar[str]
@@ -32,9 +33,13 @@ class Task(ABC):
     roles: ClassVar[tuple[str, ...]]
     metrics: ClassVar[tuple[str, ...]]
 
-    def __init__(self, columns: Mapping[str, str] | None = None, *, metric: str | None = None) -> None:
+    def __init__(
+        self, columns: Mapping[str, str] | None = None, *, metric: str | None = None,
+        features: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.columns = dict(columns or {role: role for role in self.roles})
         self.metric = metric or self.metrics[0]
+        self.features = dict(features or {})
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -155,7 +160,7 @@ class Family(ABC):
     What is `trained_in_steps` competes with its like on a ladder; `light` says that its steps cost next to nothing
     beside those of a transformer. `epochs` are those that are enough to tell what it is worth, and the most it gets.
     `refits` says that its head can be fitted anew after the pick. A `floor` always runs, first: the gain of what is
-    picked is stated over the best of them.
+    picked is stated over the best of them. What is `textless` also serves rows that hold columns and no text.
     """
 
     name: ClassVar[str]
@@ -165,6 +170,11 @@ class Family(ABC):
     epochs: ClassVar[tuple[int, int]] = (3, 6)
     refits: ClassVar[bool] = False
     floor: ClassVar[bool] = False
+    textless: ClassVar[bool] = False
+
+    def serves(self, task: Task | type[Task]) -> bool:
+        """Whether it can answer this task: its head, and what its rows hold to be read."""
+        return task.head in self.heads and (len(task.roles) > 1 or self.textless)
 
     @abstractmethod
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:

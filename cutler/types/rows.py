@@ -12,6 +12,9 @@ from cutler.errors import UsageError
 Row = Mapping[str, Any]
 """One record. After `data.split` its keys are roles: text, text_pair or tokens; label, labels, score or tags."""
 Scalar = str | int | float | bool | None
+COLUMNS, ID, NEIGHBOURS = "columns", "id", "neighbours"
+"""What a row may hold beside its roles: its other columns by name; its id in a graph, and the ids next to it there."""
+CARRIED = (COLUMNS, ID, NEIGHBOURS)
 Head = Literal["class", "classes", "number", "tags", "span", "text", "vector"]
 NAN = math.nan
 
@@ -48,10 +51,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Beside:
-    """What a task needs that is no row: `corpus`, the documents to be found, by id; `edges` between the ids of rows."""
+    """What a task needs that is no row: `corpus`, the documents to be found, by id; `edges` between the ids of rows.
+
+    `nodes` are what the edges lie between, by id: rows without their targets, of every part, and those that bear none.
+    `faults` counts the edges that could not be used, by what is wrong with them.
+    """
 
     corpus: Mapping[str, str] = field(default_factory=dict)
     edges: Sequence[tuple[str, str]] = ()
+    nodes: Mapping[str, Row] = field(default_factory=dict)
+    faults: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,9 @@ class Profile:
     smallest, `chars` and `words` are spreads of the input text (both texts of a pair together), `scripts` maps
     Unicode script names to their share of letters, `language` is a code of ISO 639-1, or "" where unsure.
     `unseen_labels` are labels of validation or test that train lacks, `made` the parts that were carved here.
+    `columns` are those beside the text that models may read, with the kind of each (number, category, several);
+    `telling` says of each how much of the answer it tells alone, from 0 to 1. `nodes` and `edges` count those of the
+    graph that the rows lie in, `edge_faults` the edges that could not be used.
     """
 
     task: str
@@ -153,6 +165,11 @@ class Profile:
     made: tuple[str, ...] = ()
     target_mean: float = NAN
     target_std: float = NAN
+    columns: Mapping[str, str] = field(default_factory=dict)
+    telling: Mapping[str, float] = field(default_factory=dict)
+    nodes: int = 0
+    edges: int = 0
+    edge_faults: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = without_nan(asdict(self))
@@ -172,6 +189,9 @@ def without_nan(value: Any) -> Any:
 
 def rows_of(texts: Sequence[Row | str], inputs: Sequence[str]) -> list[Row]:
     """Rows keyed by role from bare texts or mappings. Raises UsageError where a row lacks an input."""
+    if not inputs and any(not isinstance(item, Mapping) for item in texts):
+        raise UsageError("rows as mappings of their columns", found=f"{len(texts)} rows, not all of them mappings",
+                         do="give each row as a mapping: this model reads no text")  # fmt: skip
     rows: list[Row] = [item if isinstance(item, Mapping) else {inputs[0]: item} for item in texts]
     for number, row in enumerate(rows, start=1):
         missing = [role for role in inputs if not _readable(row.get(role), role)]
