@@ -82,10 +82,10 @@ def fit(
 
     `source` is a path, "-", a table or a list of mappings; `columns` maps roles (text, text_pair, tokens, label,
     labels, score, tags, in a graph id) to columns. `features` are the columns to read beside the text, none if empty;
-    left out, they are found. `edges` lie between the ids of rows: a file of two columns, or pairs. `plan` is a plan.json whose work is repeated step by step. `out` left out means a
-    temporary folder. `progress` is called with what is being done and the share of the budget spent. Raises a
-    `CutlerError` where the data, the limits or an argument cannot be worked with, before training wherever that can
-    be known.
+    left out, they are found. `edges` lie between the ids of rows: a file of two columns, or pairs. `plan` is a
+    plan.json whose work is repeated step by step. `out` left out means a temporary folder. `progress` is called with
+    what is being done and the share of the budget spent. Raises a `CutlerError` where the data, the limits or an
+    argument cannot be worked with, before training wherever that can be known.
     """
     job = _job(out, constraints, threads, progress)
     given = _given(plan, families, checkpoints, seed=seed)

@@ -30,6 +30,18 @@ class Truncates(Protocol):
         """The share of these rows that it does not read whole."""
 
 
+@runtime_checkable
+class Weighs(Protocol):
+    """A model that can say what it goes by."""
+
+    def importance(self) -> dict[str, float]:
+        """Text and columns -> their shares in what the model learned."""
+
+
+def _by_size(shares: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(share, 4) for name, share in sorted(shares.items(), key=lambda item: -item[1])}
+
+
 def on_test(
     model: Model, task: Task, rows: Sequence[Row], *, floors: Mapping[str, Model], examples: bool, seed: int
 ) -> Evidence:
@@ -54,6 +66,7 @@ def on_test(
         confusion=_confused(task, targets, values, labels),
         errors=_errors(task, rows, targets, answers) if examples else (),
         truncated=model.truncated(rows) if isinstance(model, Truncates) else 0.0,
+        importance=_by_size(model.importance()) if isinstance(model, Weighs) else {},
     )
 
 

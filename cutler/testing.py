@@ -20,7 +20,23 @@ from cutler import profile, registry
 from cutler.data.words import words_of
 from cutler.errors import Stopped
 from cutler.models.base import Fitted
-from cutler.types import Answer, Candidate, Combiner, Compressor, Cost, Family, Fold, Model, Profile, Row, Splits, Task
+from cutler.types import (
+    COLUMNS,
+    ID,
+    Answer,
+    Beside,
+    Candidate,
+    Combiner,
+    Compressor,
+    Cost,
+    Family,
+    Fold,
+    Model,
+    Profile,
+    Row,
+    Splits,
+    Task,
+)  # fmt: skip
 
 __all__ = [
     "check_combiner", "check_compressor", "check_family", "check_model", "check_task", "facts", "fold", "rows",
@@ -45,25 +61,40 @@ WORDS: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 AROUND = ("hello", "good morning", "since monday", "once again", "please help", "thank you", "as i wrote before",
           "today", "in the evening", "from my phone", "at the office", "for the second time")  # fmt: skip
+WITH_COLUMNS = ("class", "classes", "number")
+"""Heads of the tasks whose rows also have columns, and lie in a graph."""
 URGENCY = {"billing": 2.0, "delivery": 3.5, "login": 5.0}
 
 
 def rows(task: str, n: int = 60, *, seed: int = 0) -> list[dict[str, Any]]:
     """Rows that a model can learn from, keyed by the roles of a task of that name, the same every time."""
     rng = np.random.default_rng(seed)
-    roles = registry.task(task).roles
-    return [_row(roles, number, rng) for number in range(n)]
+    kind = registry.task(task)
+    found = [_row(kind.roles, number, rng) for number in range(n)]
+    return [row | _beside(number) for number, row in enumerate(found)] if kind.head in WITH_COLUMNS else found
+
+
+def _beside(number: int) -> dict[str, Any]:
+    """The columns of a row and its id, of which the first column tells most of the topic; some are missing."""
+    topic = list(WORDS)[number % len(WORDS)]
+    found = {"channel": f"by {topic}" if number % 7 else "other", "hour": float(number % 24),
+             "parts": (topic[:2], "any") if number % 2 else ("any",)}  # fmt: skip
+    return {COLUMNS: {name: cell for place, (name, cell) in enumerate(found.items()) if (number + place) % 11},
+            ID: f"n{number}"}  # fmt: skip
 
 
 def fold(task: str, n: int = 60) -> Fold:
     """Two thirds of such rows for training, the others for validation."""
-    found = rows(task, n)
-    return Fold(found[: 2 * n // 3], found[2 * n // 3 :])
+    found, target = rows(task, n), registry.task(task).roles[-1]
+    topics, near = len(WORDS), range(n - len(WORDS))
+    nodes = {row[ID]: {key: cell for key, cell in row.items() if key != target} for row in found if ID in row}
+    edges = [(f"n{number}", f"n{number + topics}") for number in near] if nodes else []  # rows of the same topic
+    return Fold(found[: 2 * n // 3], found[2 * n // 3 :], beside=Beside(edges=edges, nodes=nodes))
 
 
 def facts(task: Task, part: Fold) -> Profile:
     """The profile of such a fold, its validation rows standing in for a test split."""
-    return profile.describe(Splits(part.train, part.validation, part.validation), task)
+    return profile.describe(Splits(part.train, part.validation, part.validation, beside=part.beside), task)
 
 
 def _row(roles: Sequence[str], number: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -208,7 +239,7 @@ def _check_measuring(task: Task, targets: Sequence[Any]) -> None:
 
 def check_family(family: Family, folder: Path, *, checkpoints: Sequence[str] = (), tasks: Sequence[str] = ()) -> None:
     """What a family promises, on each task whose head it serves (or those named): see the checks called here."""
-    served = tasks or [kind.name for kind in registry.tasks() if kind.head in family.heads]
+    served = tasks or [kind.name for kind in registry.tasks() if family.serves(kind)]
     assert served, "a family serves a head that some task has"
     for name in served:
         task, part = registry.task(name)(), fold(name)
@@ -317,7 +348,8 @@ def _by_row(scores: np.ndarray, given: Sequence[Row]) -> list[np.ndarray]:
 def _check_odd_texts(model: Model, row: Row) -> None:
     inputs = [role for role in ("text", "text_pair", "tokens", "source", "prompt", "question", "context")
               if role in row]  # fmt: skip
-    found = [{**row, inputs[-1]: text} for text in ODD_TEXTS.values()]
+    found = [{**row, inputs[-1]: text} for text in ODD_TEXTS.values()] if inputs else []
+    found = found if inputs else [{**row, COLUMNS: {"channel": text}} for text in ODD_TEXTS.values()]
     found += [dict.fromkeys(inputs, ODD_TEXTS["empty"])]
     answers = model.predict(found)
     assert len(answers) == len(found), "one answer each, odd texts too"

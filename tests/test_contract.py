@@ -21,7 +21,7 @@ SERVED = [
     (family, kind.name)
     for family in registry.names("families")
     for kind in registry.tasks()
-    if kind.head in registry.family(family).heads
+    if registry.family(family).serves(kind)
 ]
 
 
@@ -52,8 +52,8 @@ def test_a_compressor_keeps_its_contract(name, family, checkpoint, tmp_path):
 def test_a_way_of_combining_keeps_its_contract(name, task, checkpoint, tmp_path):
     asked, part = registry.task(task)(), testing.fold(task)
     members = []
-    for maker in map(registry.family, ("linear", "static", "frozen", "convolutional")):
-        if asked.head not in maker.heads:
+    for maker in map(registry.family, ("linear", "tree", "static", "frozen", "convolutional")):
+        if not maker.serves(asked):
             continue
         candidate = maker.propose(asked, testing.facts(asked, part), [checkpoint])[0]
         state = tmp_path / maker.name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cutler.checks import of_data, of_result, of_search  # noqa: F401  each registers its checks
+from cutler.checks import of_columns, of_data, of_result, of_search  # noqa: F401  each registers its checks
 from cutler.checks.base import CHECKS, SEVERITIES, Check, NotApplicable, Seen
 from cutler.types import Evidence, Finding, Record
 

@@ -1,7 +1,7 @@
 """Rows that lie in a graph: features averaged over the edges, as many hops as help, then a linear head.
 
 SGC (Wu et al. 2019). No hop is a candidate too: the same features and head without the edges, so that what the graph
-adds is seen. Rows of validation and test are in the graph with their features, as it is given whole; never their labels.
+adds is seen. Rows of validation and test are in the graph with their features, as it is given whole; not their labels.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class LinearFamily(Family):
         words_only = candidate.get("ngrams", "word") == "word"
         per_row = 2.5 if words_only else 9.0
         terms = min(per_row * profile.words.mean * profile.n_train**0.7, _most_terms(profile))
-        size = terms * (12 + 2 * max(len(profile.classes), 1)) / 1e6
+        size = 0.01 + terms * (12 + 2 * max(len(profile.classes), 1)) / 1e6
         rows = profile.n_train * profile.words.mean * (1 if words_only else 6)
         train_s = 2 + rows * (4e-6 + 1e-6 * len(profile.classes))
         latency_ms = (0.6 + 0.01 * profile.words.p95) * (1 if words_only else 2)

@@ -7,7 +7,7 @@ see it as good as it will be on new rows.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -72,6 +72,7 @@ class TreeFamily(Family):
         labels = labels_of(task.targets(fold.train), task.head)
         if (state / "start").is_dir():
             start = Tree.load(state / "start")
+            assert isinstance(start, Tree)
             if set(labels) <= set(start.labels):
                 return _gone_on(start, candidate, task, fold, monitor, seed)
         decision = Decision(task.head, labels, task.inputs)
@@ -81,31 +82,31 @@ class TreeFamily(Family):
         of_train = np.arange(len(fold.train) + len(fold.validation)) < len(fold.train)
         said = _said_apart(text, task, fold, of_train, state, seed) if text is not None else None
         shown = [None if each is None else each / warmth for each in (said, _scores(text, fold.validation))]
-        best: tuple[float, Tree] | None = None
+        tries: list[tuple[float, Tree]] = []
         for balanced in _weightings(task, fold.train, labels):
             train, held = (_seen(task, rows, part, columns, labels, balanced=balanced)
                            for rows, part in zip((fold.train, fold.validation), shown, strict=True))  # fmt: skip
             boosters, rounds = _boosted(train, held, task, seed)
             chosen = candidate.having({"balanced": balanced, "rounds": "+".join(map(str, rounds))})
             model = Tree(chosen, decision, text=text, columns=columns, warmth=warmth, boosters=boosters)
-            tuned, score = calibrate.judge(task, decision, model.boosted(held.x, held.said), fold.validation)
-            monitor(1, score)
-            model.decision = tuned
-            best = (score, model) if best is None or score > best[0] else best
-        assert best is not None
-        return best[1]
+            scores = model.boosted(held.x, held.said)
+            model.decision, score = calibrate.judge(task, decision, scores, fold.validation)
+            tries.append((score, model))
+            monitor(len(tries), score)
+        return max(tries, key=lambda each: each[0])[1]
 
     def refit(
         self, model: Model, task: Task, fold: Fold, *, learn: np.ndarray, state: Path, seed: int
     ) -> Tree:
         """The text model's head and the trees anew, as many trees as before."""
         assert isinstance(model, Tree)
-        rows, said, text = list(compress([*fold.train, *fold.validation], learn)), None, None
-        if model.text is not None:
-            assert isinstance(model.text, Headed)
-            said = _said_apart(model.text, task, fold, learn, state, seed) / model.warmth
-            text = registry.family(TEXT_FAMILY).refit(model.text, task, fold, learn=learn, state=state, seed=seed)
+        rows, said, text = list(compress([*fold.train, *fold.validation], learn)), None, model.text
+        if text is not None:
             assert isinstance(text, Headed)
+            said = _said_apart(text, task, fold, learn, state, seed) / model.warmth
+            again = registry.family(TEXT_FAMILY).refit(text, task, fold, learn=learn, state=state, seed=seed)
+            assert isinstance(again, Headed)
+            text = again
         chosen = model.candidate
         train = _seen(task, rows, said, model.columns, model.labels, balanced=chosen["balanced"])
         rounds = [int(count) for count in str(chosen["rounds"]).split("+")]
@@ -115,12 +116,12 @@ class TreeFamily(Family):
 
 def _gone_on(start: Tree, candidate: Candidate, task: Task, fold: Fold, monitor: Monitor, seed: int) -> Tree:
     """The model with more trees, for what it gets wrong on the new rows; as it was where validation likes that more."""
-    parts = [_seen(task, rows, start.said(rows), start.columns, start.labels, balanced=False)
-             for rows in (fold.train, fold.validation)]  # fmt: skip
-    boosters, _ = _boosted(*parts, task, seed, start=start.boosters)
+    train, held = (_seen(task, rows, start.said(rows), start.columns, start.labels, balanced=False)
+                   for rows in (fold.train, fold.validation))  # fmt: skip
+    boosters, _ = _boosted(train, held, task, seed, start=start.boosters)
     more = Tree(candidate, start.decision, text=start.text, columns=start.columns, warmth=start.warmth,
                 boosters=boosters)  # fmt: skip
-    tries = []
+    tries: list[float] = []
     for model in (start, more):
         model.candidate = candidate
         model.decision, score = calibrate.judge(task, model.decision, model.scores(fold.validation), fold.validation)
@@ -190,7 +191,8 @@ def _boosted(
     for number, (objective, target) in enumerate(outputs):
         offset = _offset(train.said, task.head, number)
         data = lightgbm.Dataset(train.x, target, weight=train.weights, init_score=offset, free_raw_data=False)
-        watched, callbacks = [], []
+        watched: list[lightgbm.Dataset] = []
+        callbacks: list[Callable[..., Any]] = []
         if held is not None:
             wanted = _outputs(held.coded, task.head)[number][1]
             watched = [lightgbm.Dataset(held.x, wanted, weight=held.weights, reference=data,
@@ -206,13 +208,13 @@ def _boosted(
 
 
 def _outputs(coded: np.ndarray, head: str) -> list[tuple[dict[str, Any], np.ndarray]]:
-    """(objective, target) of each booster: one for numbers and for labels of which a row bears one, else one a label."""
+    """(objective, target) of each booster: one for numbers and for labels that exclude each other, else one a label."""
     if head == "number":
-        return [({"objective": "regression"}, coded[:, 0])]
+        return [({"objective": "regression"}, coded[:, 0].copy())]
     if head == "class" and coded.shape[1] > 2:
         return [({"objective": "multiclass", "num_class": coded.shape[1]}, coded.argmax(axis=1))]
     columns = [coded[:, 1]] if head == "class" else list(coded.T)
-    return [({"objective": "binary"}, column) for column in columns]
+    return [({"objective": "binary"}, column.copy()) for column in columns]
 
 
 def _offset(said: np.ndarray | None, head: str, number: int) -> np.ndarray | None:
@@ -222,7 +224,7 @@ def _offset(said: np.ndarray | None, head: str, number: int) -> np.ndarray | Non
     if head == "class":
         shown = centred(said, head)
         return shown[:, 1] - shown[:, 0] if shown.shape[1] == 2 else shown
-    return said[:, number]
+    return np.ascontiguousarray(said[:, number])
 
 
 def _params(objective: dict[str, Any], train: Seen, seed: int) -> dict[str, Any]:

@@ -19,8 +19,6 @@ MANY_ROWS = 1000
 MOST_VALUES = 4096
 PIECES = 8
 CLIPPED = 3.0
-TEXT = "text"
-"""What the text is called beside the columns, where it is said how much each of them tells."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Columns:
             blocks += [_one_hot(places, len(cuts) + 1), sp.csr_matrix(scaled[:, None])]
         blocks += [_some_hot(list(_cells(rows, name)), known) for name, known in self.several.items()]
         if not blocks:
-            return sp.csr_matrix((len(rows), 0), dtype=np.float32)
+            return sp.csr_matrix(np.zeros((len(rows), 0), dtype=np.float32))
         return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
 
     def widths(self) -> dict[str, int]:
@@ -91,7 +89,7 @@ class Columns:
     def members(self, rows: Sequence[Row]) -> sp.csr_matrix:
         """(rows, values) for cells with several values: 1 where a row has the value."""
         blocks = [_some_hot(list(_cells(rows, name)), known) for name, known in self.several.items()]
-        return sp.csr_matrix(sp.hstack(blocks, format="csr")) if blocks else sp.csr_matrix((len(rows), 0))
+        return sp.csr_matrix(sp.hstack(blocks, format="csr")) if blocks else sp.csr_matrix(np.zeros((len(rows), 0)))
 
     def as_json(self) -> dict[str, Any]:
         return {"values": dict(self.values), "several": dict(self.several), "numbers": dict(self.numbers)}

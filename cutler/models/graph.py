@@ -70,9 +70,10 @@ class Graph(Fitted):
             return scores
         degree = len(near) + 1
         weights = 1 / np.sqrt(degree * self.degrees[near])
+        found = scores
         for level in self.levels[: self.hops]:
-            scores = scores / degree + weights @ level[near]
-        return scores
+            found = np.asarray(found / degree + weights @ level[near])
+        return found
 
     def settings(self) -> dict[str, Any]:
         return {}

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from cutler.models.base import Arrays, Decision, Headed, Linear, texts_of
-from cutler.models.columns import TEXT, Columns
+from cutler.models.columns import Columns
 from cutler.types import Candidate, Row
 
 ANALYZERS: dict[str, dict[str, Any]] = {
@@ -44,16 +44,6 @@ class Tfidf(Headed):
 
     def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Tfidf:
         return Tfidf(candidate, decision, vectorizers=self.vectorizers, head=head, columns=self.columns)
-
-    def importance(self) -> dict[str, float]:
-        """The share of the head's weights, squared, that stands on the text and on each column."""
-        if not self.columns:
-            return {}
-        sizes = {TEXT: self.head.weight.shape[0] - sum(self.columns.widths().values()), **self.columns.widths()}
-        squared = np.square(self.head.weight, dtype=np.float64).sum(axis=1)
-        parts = np.split(squared, np.cumsum(list(sizes.values()))[:-1])
-        shares = {name: float(part.sum()) / float(squared.sum() or 1) for name, part in zip(sizes, parts, strict=True)}
-        return {name: share for name, share in shares.items() if sizes[name]}
 
     def knowing(self, texts: Sequence[str]) -> Tfidf:
         """The model with the terms of more texts, whose weights are zero until they are learnt."""

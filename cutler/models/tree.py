@@ -15,12 +15,13 @@ import lightgbm
 import numpy as np
 
 from cutler import models
-from cutler.data.columns import SEVERAL
 from cutler.models.base import Arrays, Decision, Fitted, texts_of
-from cutler.models.columns import TEXT, Columns
+from cutler.models.columns import Columns
 from cutler.types import Candidate, Row
 
 TREES, INNER = "trees", "text"
+TEXT = "text"
+"""What the text is called beside the columns, where it is said how much trees go by each."""
 SURFACE = ("characters", "words", "letters a word", "upper case", "digits", "marks", "exclamations", "questions")
 MOST_MEMBERS = 256
 """Values of columns with several in a cell that trees look at, the commonest."""
@@ -56,7 +57,7 @@ class Tree(Fitted):
     def boosted(self, given: np.ndarray, said: np.ndarray | None) -> np.ndarray:
         """(rows, labels) scores: what was said of the text, and on top what the trees add."""
         threads = int(os.environ.get("CUTLER_THREADS", "1"))
-        raw = [booster.predict(given, raw_score=True, num_threads=threads) for booster in self.boosters]
+        raw = [np.asarray(booster.predict(given, raw_score=True, num_threads=threads)) for booster in self.boosters]
         added = np.column_stack(raw)
         if self.decision.head == "class" and len(self.decision.labels) == 2:
             added = np.concatenate([-added / 2, added / 2], axis=1)
@@ -65,7 +66,7 @@ class Tree(Fitted):
     def importance(self) -> dict[str, float]:
         """The share of the gain of all splits by column, and by what the text shows or its model says."""
         gains = np.sum([booster.feature_importance("gain") for booster in self.boosters], axis=0)
-        names = feature_names(self.columns, len(gains), texts=bool(self.decision.inputs))
+        names = feature_names(self.columns, len(gains))
         found: dict[str, float] = {}
         for name, gain in zip(names, gains.tolist(), strict=True):
             found[name] = found.get(name, 0.0) + gain
@@ -115,11 +116,11 @@ def features(columns: Columns, rows: Sequence[Row], said: np.ndarray | None, inp
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
-def feature_names(columns: Columns, width: int, *, texts: bool) -> list[str]:
+def feature_names(columns: Columns, width: int) -> list[str]:
     """Which column each feature comes from; those of the text are all called so."""
     members = [name for name, known in columns.several.items() for _ in known][:MOST_MEMBERS]
     found = [*columns.names, *members]
-    return [*found, *([TEXT if texts else SEVERAL] * (width - len(found)))]
+    return [*found, *([TEXT] * (width - len(found)))]
 
 
 def _surface(texts: Iterable[str]) -> np.ndarray:

@@ -230,7 +230,8 @@ def _texts(seen: Mapping[str, Look]) -> tuple[str, str]:
     if pairs and ("text" not in texts or pairs[0] == PAIRS[0]):
         return texts[pairs[0][0]], texts[pairs[0][1]]
     named = next((texts[name] for name in TEXT if name in texts), "")
-    by_length = max(texts.values(), key=lambda name: seen[name].length, default="")
+    free = [name for short, name in texts.items() if not COUNTER.fullmatch(short)]
+    by_length = max(free, key=lambda name: seen[name].length, default="")
     return named or (by_length if by_length and not _is_class(seen[by_length]) else ""), ""
 
 

@@ -29,7 +29,8 @@ from cutler.types.rows import (
 from cutler.types.trials import Candidate, Checkpoint, Pace, Pick, Plan, PlanItem, Status, Trial
 
 __all__ = [
-    "CARRIED", "COLUMNS", "ID", "LIMITS", "NAN", "NEIGHBOURS", "Answer", "Beside", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost",
+    "CARRIED", "COLUMNS", "ID", "LIMITS", "NAN", "NEIGHBOURS",
+    "Answer", "Beside", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost",
     "Evidence", "Family", "Finding", "Fold", "Head", "Interval", "Model", "Monitor", "Pace", "Pick", "Plan", "PlanItem",
     "Profile", "Record", "Row", "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial",
     "rows_of", "seconds", "without_nan",

@@ -59,6 +59,7 @@ class Evidence:
     `per_label` maps label -> precision, recall, f1, rows (where words are tagged: spans, or words that bear plain
     tags). `confusion` is (truth, answer) counts over `labels`. `errors` are examples (text, truth, answer,
     probability), empty under --no-examples. `truncated` is the share of test texts that the model did not read whole.
+    `importance` maps text and columns to their shares in what the model learned; empty where it reads no columns.
     """
 
     metrics: Mapping[str, Interval]
@@ -70,6 +71,7 @@ class Evidence:
     confusion: Sequence[Sequence[int]] = ()
     errors: Sequence[Mapping[str, Any]] = ()
     truncated: float = 0.0
+    importance: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = without_nan(asdict(self))
