@@ -83,10 +83,10 @@ def _module(kind: str, name: str) -> ModuleType:
         raise missing(error, f"cutler.{kind}.{name}") from error
 
 
-def missing(error: ModuleNotFoundError, what: str) -> Exception:
-    """What to raise where a package that `what` needs is not there: how to get it, or the error itself if unknown."""
+def missing(error: ModuleNotFoundError, what: str) -> MissingPackage:
+    """What to raise where a package that `what` needs is not there: how to get it. One of no extra goes on as it is."""
     extra = EXTRA_OF.get(str(error.name))
     if extra is None:
-        return error
+        raise error
     return MissingPackage(f"the package {error.name} for {what}", found="it is not installed",
                           do=f"run pip install 'cutler[{extra}]'")  # fmt: skip

@@ -104,6 +104,11 @@ FIRES = {
         replace(clean_record(), constraints=Constraints(target=0.94)), clean_evidence(),
         "short of the target of 0.94; its interval reaches that far",
     ),
+    "CUT081": (with_profile(telling={"verdict": 0.97, "hour": 0.4}), clean_evidence(), "nearly all: verdict (97.0 %)"),
+    "CUT082": (
+        with_profile(nodes=5, edges=1, edge_faults={"given twice": 3}), clean_evidence(),
+        "Left out: 3 given twice; 1 edge between 5 nodes stay.",
+    ),
     "CUT050": (with_pick(cost=Cost(latency_ms=12.0)), clean_evidence(), "latency_ms 12 is over the limit of 10"),
 }  # fmt: skip
 

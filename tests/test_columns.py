@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import samples
 
 from cutler import api, checks, data, going_on, models, profile, registry, search, tasks
 from cutler.data import columns
@@ -189,18 +191,15 @@ def test_a_column_that_tells_the_answer_alone_is_a_finding():
     facts = profile.describe(data.split(found, task), task)
     assert facts.telling["verdict"] > 0.99
     assert facts.telling["weight"] < 0.3
-    from tests import samples
-
-    record = samples.record()
-    seen = dict((check.code, seen) for check, seen in checks.outcomes(
-        type(record)(**{**vars(record), "profile": facts}), samples.evidence()))  # fmt: skip
+    record = replace(samples.record(), profile=facts)
+    seen = {check.code: seen for check, seen in checks.outcomes(record, samples.evidence())}
     assert "verdict" in seen["CUT081"]
     assert "weight" not in seen["CUT081"]
 
 
 def test_a_bundle_reads_columns_by_their_names_and_says_once_which_are_lacking(tmp_path, caplog):
     rows = table(200).parts["train"]
-    fitted = api.fit(rows, columns={"text": "text", "label": "label"}, constraints=Constraints(budget="10s"),
+    fitted = api.fit(rows, columns={"text": "text", "label": "label"}, constraints=Constraints(budget="60s"),
                      families=("tree",), out=tmp_path / "b.cutler", threads=1)  # fmt: skip
     assert fitted.model.reads_columns
     right = np.mean([a.value == row["label"] for a, row in zip(fitted.predict(rows), rows, strict=True)])
@@ -213,13 +212,13 @@ def test_a_bundle_reads_columns_by_their_names_and_says_once_which_are_lacking(t
     assert caplog.text.count("which the rows lack") == 1
     assert fitted.card["profile"]["columns"]["carrier"] == "category"
     assert next(iter(fitted.card["test"]["importance"])) == "carrier"
-    again = fitted.fine_tune(rows[:60], budget="10s", out=tmp_path / "c.cutler")
+    again = fitted.fine_tune(rows[:60], budget="60s", out=tmp_path / "c.cutler")
     assert again.task.features == fitted.task.features
 
 
 def test_rows_of_columns_alone_are_answered_by_trees_and_a_linear_model(tmp_path):
     rows = [{name: row[name] for name in ("carrier", "weight", "label")} for row in table(200).parts["train"]]
-    fitted = api.fit(rows, constraints=Constraints(budget="15s"), families=("linear", "tree"),
+    fitted = api.fit(rows, constraints=Constraints(budget="60s"), families=("linear", "tree"),
                      out=tmp_path / "b.cutler", threads=1)  # fmt: skip
     assert fitted.task.name == "tabular_classification"
     assert [fitted.predict([{"carrier": f"by {label}"}])[0].value for label in LABELS] == list(LABELS)
