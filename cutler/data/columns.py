@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cutler.data.lists import list_in
@@ -133,8 +133,3 @@ def told(row: Row) -> str:
     """A row without a text, in words."""
     pairs = (f"{name}={', '.join(v) if isinstance(v, tuple | list) else v}" for name, v in row.get(COLUMNS, {}).items())
     return ", ".join([*([f"{ID}={row[ID]}"] if ID in row else []), *pairs])
-
-
-def present(rows: Sequence[Row]) -> bool:
-    """Whether any of these rows has columns beside its text."""
-    return any(row.get(COLUMNS) for row in rows)

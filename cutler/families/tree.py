@@ -17,7 +17,6 @@ import lightgbm
 import numpy as np
 
 from cutler import calibrate, registry
-from cutler.data.columns import present
 from cutler.models.base import Decision, Headed
 from cutler.models.columns import Columns
 from cutler.models.heads import balance, encode, labels_of
@@ -52,7 +51,10 @@ class TreeFamily(Family):
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         if not profile.columns or len(profile.classes) > MOST_LABELS:
             return []
-        return [Candidate(self.name, params={"text": TEXT_FAMILY} if task.inputs else {})]
+        if not task.inputs:
+            return [Candidate(self.name)]
+        beside = Candidate(self.name, params={"text": TEXT_FAMILY, "columns": True})
+        return [beside, beside.having({"columns": False})]  # what trees make of the text alone, so that it can be told
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
         outputs = max(len(profile.classes), 1)
@@ -78,7 +80,7 @@ class TreeFamily(Family):
         decision = Decision(task.head, labels, task.inputs)
         text = _text_model(task, fold, state, monitor, seed) if task.inputs else None
         warmth = _warmth(text, task, fold.validation)
-        columns = Columns.of(fold.train if present(fold.train) else ())
+        columns = Columns.of(fold.train if candidate.get("columns", True) else ())
         of_train = np.arange(len(fold.train) + len(fold.validation)) < len(fold.train)
         said = _said_apart(text, task, fold, of_train, state, seed) if text is not None else None
         shown = [None if each is None else each / warmth for each in (said, _scores(text, fold.validation))]
