@@ -61,7 +61,7 @@ class Graph(Fitted):
             own = own_features(self.node, [rows[number] for number in fresh]) @ self.node.head.weight
             for number, scores in zip(fresh, np.asarray(own), strict=True):
                 found[number] = self._joined(scores, rows[number].get(NEIGHBOURS) or ())
-        return found + self.node.head.bias
+        return np.asarray(found + self.node.head.bias)
 
     def _joined(self, scores: np.ndarray, neighbours: Sequence[str]) -> np.ndarray:
         """(labels,) scores of a new node after all hops, from its own (labels,) and those of its known neighbours."""
