@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 MARKS = re.compile(r"([\\`*_\[\]|<>#~])")
 UNQUOTED = re.compile(r"[\s`\"'<>|&;$]+")  # what a name in a shell or in Python would need quotes for
 INDENT = 1
+SHOWN_COLUMNS = 5
 
 
 def render(record: Record, evidence: Evidence, findings: Sequence[Finding], *, bundle: str = "") -> dict[str, str]:
@@ -67,9 +68,10 @@ def _shown(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> d
 
 
 def _example(record: Record) -> str:
-    """A row to predict, as Python spells it: a text, or a mapping where there are several."""
-    columns = list(record.columns.values())[:-1]
-    return '"your text"' if len(columns) < 2 else json.dumps({column: "…" for column in columns}, ensure_ascii=False)
+    """A row to predict, as Python spells it: a text, or a mapping where it has other columns."""
+    columns = [*list(record.columns.values())[:-1], *list(record.profile.columns)[:SHOWN_COLUMNS]]
+    alone = len(columns) < 2 and not record.profile.columns
+    return '"your text"' if alone else json.dumps({column: "…" for column in columns}, ensure_ascii=False)
 
 
 def _drawn(record: Record) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def choose(
     columns = {role: named.get(column, column) for role, column in found.items()}
     usual = kind.usual_metric([row.get(columns[kind.roles[-1]]) for row in table.parts["train"]])
     found_features = _features_of(kind, table, rows, columns, named=features, apart=[*apart, node])
-    columns |= _node(table, node)
+    columns = _node(table, node) | columns
     task = kind(columns, metric=metric or usual, features=found_features)
     _check_metric(task, task.metric, table)
     return task
