@@ -28,8 +28,11 @@ class QuestionAnswering(Measured):
     roles: ClassVar[tuple[str, ...]] = ("question", "context", "answers")
     metrics: ClassVar[tuple[str, ...]] = spans.METRICS
 
-    def __init__(self, columns: Mapping[str, str] | None = None, *, metric: str | None = None) -> None:
-        super().__init__(columns, metric=metric)
+    def __init__(
+        self, columns: Mapping[str, str] | None = None, *, metric: str | None = None,
+        features: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(columns, metric=metric, features=features)
         self._told = False
 
     @classmethod
