@@ -68,8 +68,8 @@ class Columns:
         """(rows, features) for linear heads: a feature a value; of a number its piece of the range, and how far it is
         from the mean in units of the spread, at most 3. Missing cells are zeros.
         """  # fmt: skip
-        blocks = [_one_hot(self.table(rows)[:, len(self.numbers) + n], len(known))
-                  for n, known in enumerate(self.values.values())]  # fmt: skip
+        table, first = self.table(rows), len(self.numbers)
+        blocks = [_one_hot(table[:, first + n], len(known)) for n, known in enumerate(self.values.values())]
         for name, (mean, spread, *cuts) in self.numbers.items():
             cells = np.array([_number(cell) for cell in _cells(rows, name)], dtype=float)
             places = np.where(np.isnan(cells), np.nan, np.searchsorted(cuts, cells, side="right"))
