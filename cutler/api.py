@@ -97,7 +97,8 @@ def fit(
         tasks.check_floors(asked, table, job.constraints.floors)
         splits = data.split(table, asked, seed=seed, group=group)
         facts = profile.describe(splits, asked)
-    work = given or _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families)
+    work = given or _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families,
+                             quoting=examples)  # fmt: skip
     with bundle.workplace(job.out) as place:
         return _carry_out(job, table.source, asked, splits, facts, work, place, examples=examples, weights=weights)
 
@@ -119,7 +120,8 @@ def dry_run(
     splits = data.split(table, asked, seed=seed, group=group)
     facts = profile.describe(splits, asked)
     if given is None:
-        planner = _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families)
+        planner = _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families,
+                           quoting=examples)  # fmt: skip
         with job.clock.holding(combining.room_s(planner, job.constraints.budget_s)):
             list(planner.stages(dry=True))
         given = replace(planner.plan(), refit=not job.constraints.floors)
@@ -182,7 +184,7 @@ class Bare:
     def fine_tune(self, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Chosen:
         """A bundle in which this checkpoint is fine-tuned on `source` within `budget`."""
         return fit(source, constraints=Constraints(budget=budget, tolerance=0.0), out=out, checkpoints=(self.name,),
-                   families=("encoder",))  # fmt: skip
+                   families=(self.checkpoint.architecture.replace("-", "_"),))  # fmt: skip
 
 
 def fine_tune(fitted: Bundle, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Chosen:
@@ -278,12 +280,13 @@ def _job(
 
 def _planner(
     job: Job, asked: Task, splits: Splits, facts: Profile, *, seed: int, checkpoints: Sequence[str],
-    families: Sequence[str],
+    families: Sequence[str], quoting: bool = True,
 ) -> planning.Planner:  # fmt: skip
     """What will size the work; refuses limits that nothing can meet."""
     planner = planning.Planner(
         asked, splits.fold, facts, job.constraints, families=search.families_of(families),
         checkpoints=_checkpoints(checkpoints), seed=seed, threads=job.threads, clock=job.clock,
+        named=bool(families or checkpoints), quoting=quoting,
     )  # fmt: skip
     search.refuse_impossible(planner)
     return planner

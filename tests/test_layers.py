@@ -33,7 +33,7 @@ DOORS = {
     "rich": {"cli"},
     "fastapi": {"serve"},
     "ray": {"pool"},
-    "jinja2": {"report"},
+    "jinja2": {"report", "models"},  # cards; the chat templates of checkpoints
     "onnxruntime": {"models", "compress"},
     "ctranslate2": {"models"},
     **dict.fromkeys(("torch", "transformers", "peft", "accelerate"), TRAINING),

@@ -75,7 +75,8 @@ def test_of_a_family_that_shares_its_work_the_dearest_is_planned_first(checkpoin
 @pytest.mark.parametrize(("families", "counted"), [(("frozen", "encoder"), False), (("encoder",), True)])
 def test_work_on_rows_that_frozen_features_do_is_not_counted_again(families, counted, checkpoint, monkeypatch):
     paced, real = [], planning.ladder_of
-    monkeypatch.setattr(planning, "ladder_of", lambda found, *rest: paced.extend(found) or real(found, *rest))
+    monkeypatch.setattr(planning, "ladder_of",
+                        lambda found, *rest, **more: paced.extend(found) or real(found, *rest, **more))  # fmt: skip
     planned(planner(Constraints(600), checkpoints=[checkpoint], families=families))
     assert {candidate["trained_layers"]: pace.row_s > 0 for candidate, pace in paced} == {1: counted, 2: False}
 

@@ -12,7 +12,8 @@ from cutler.models.base import Stored
 
 FORMATS = {"constant": "Constant", "tfidf": "Tfidf", "static": "Static", "onnx": "Onnx", "ensemble": "Ensemble",
            "wordwindow": "WordWindow", "copied": "Copied", "pointing": "Pointer", "sentences": "Sentences",
-           "tree": "Tree", "graph": "Graph"}  # fmt: skip
+           "likelihood": "Likelihood", "writer": "Writer", "endpoint": "Endpoint", "tree": "Tree",
+           "graph": "Graph"}  # fmt: skip
 
 
 def load(folder: Path) -> Stored:

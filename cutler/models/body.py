@@ -30,6 +30,8 @@ from cutler.types import Checkpoint
 log = logging.getLogger(__name__)
 
 POOLINGS = ("mean", "first")
+LAST = "last"
+"""The state of the last token, which alone has read all others where every token reads to its left."""
 WORDS = "words"
 """Stands for a pooling where the states of single tokens are wanted, to be pooled by word."""
 THREADS = torch.get_num_threads()
@@ -179,8 +181,9 @@ def lower(body: nn.Module, depth: int) -> nn.Module:
     cut = copy.deepcopy(body)
     parent, name, layers = layers_of(cut)
     setattr(parent, name, layers[:depth])
-    if depth < len(layers) and hasattr(parent, "final_norm"):
-        parent.final_norm = nn.Identity()  # of the last layer's states, not of those handed on to the next
+    for norm in ("final_norm", "norm"):
+        if depth < len(layers) and hasattr(parent, norm):
+            setattr(parent, norm, nn.Identity())  # of the last layer's states, not of those handed on to the next
     config_of(cut).num_hidden_layers = depth
     return cut
 
@@ -188,12 +191,15 @@ def lower(body: nn.Module, depth: int) -> nn.Module:
 def upper(body: nn.Module, depth: int) -> nn.Module:
     """A copy that takes hidden states after `depth` layers as `inputs_embeds` and runs the rest.
 
-    Raises CheckpointError where the architecture keeps its embeddings elsewhere than in `embeddings`.
+    Raises CheckpointError where the architecture keeps its embeddings elsewhere than in `embeddings`, or in
+    `embed_tokens` where positions enter at each layer.
     """
+    if hasattr(body, "embed_tokens") and hasattr(body, "rotary_emb"):
+        return _upper_of_decoder(body, depth)
     if not isinstance(getattr(body, "embeddings", None), nn.Module):
         raise CheckpointError(
-            "an encoder whose embeddings are one module", found=type(body).__name__,
-            do="use a BERT-type encoder checkpoint",
+            "an encoder whose embeddings are one module, or a decoder whose positions enter at each layer",
+            found=type(body).__name__, do="use a BERT-type encoder checkpoint, or a Llama-type decoder",
         )  # fmt: skip
     embeddings, body.embeddings = body.embeddings, nn.Identity()  # spares copying the largest matrix
     cut = copy.deepcopy(body)
@@ -205,6 +211,17 @@ def upper(body: nn.Module, depth: int) -> nn.Module:
     return cut
 
 
+def _upper_of_decoder(body: nn.Module, depth: int) -> nn.Module:
+    embeddings, body.embed_tokens = body.embed_tokens, nn.Identity()
+    cut = copy.deepcopy(body)
+    body.embed_tokens = embeddings
+    parent, name, layers = layers_of(cut)
+    setattr(parent, name, layers[depth:])
+    config_of(cut).num_hidden_layers = len(layers) - depth
+    config_of(cut).use_cache = False
+    return cut
+
+
 class _Given(nn.Module):
     """Stands where the embeddings stood, and passes on the hidden states it is given."""
 
@@ -213,11 +230,15 @@ class _Given(nn.Module):
 
 
 def pool(hidden: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
-    """(batch, tokens, width) -> (batch, width): the first token's state, or the mean over real tokens; or as it is."""
+    """(batch, tokens, width) -> (batch, width): the state of the first or last real token, or the mean over all; or as
+    it is.
+    """  # fmt: skip
     if pooling == WORDS:
         return hidden
     if pooling == "first":
         return hidden[:, 0]
+    if pooling == LAST:
+        return hidden[:, -1] if mask is None else hidden[torch.arange(hidden.shape[0]), mask.sum(dim=1) - 1]
     if mask is None:
         return hidden.mean(dim=1)
     weights = mask.unsqueeze(-1).to(hidden.dtype)  # (batch, tokens, 1)
@@ -227,7 +248,8 @@ def pool(hidden: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
 def run(body: nn.Module, batch: dict[str, Tensor], *, every_layer: bool = False) -> tuple[Tensor, ...]:
     """The hidden states (batch, tokens, width): of the last layer alone, or of the embeddings and every layer."""
     accepted = batch if _takes_types(body) else {k: v for k, v in batch.items() if k != "token_type_ids"}
-    found = body(**accepted, output_hidden_states=every_layer)
+    caches: dict[str, Any] = {"use_cache": False} if hasattr(config_of(body), "use_cache") else {}  # of decoders
+    found = body(**accepted, **caches, output_hidden_states=every_layer)
     return tuple(found.hidden_states) if every_layer else (found.last_hidden_state,)
 
 

@@ -34,6 +34,8 @@ LIGHT_SHARE = 0.15
 """The most of what is left that small networks may take where something larger is trained after them."""
 MUCH = 0.35
 """Where more of the budget than this is left when all is done, what was dropped for lack of time is planned anew."""
+SPARE_S, SPARE_SHARE = 1800.0, 0.1
+"""What is costly for the task is tried from a budget of so many seconds on; if in one go, in this share of the rest."""
 NO_MEMBERS = ("majority",)
 """Families that no combination gains from."""
 
@@ -42,20 +44,24 @@ class Planner:
     """Sizes one stage after the other, each with the seconds that are left when it is asked for.
 
     `planned` are the items so far; `dropped` and `infeasible` what was left out, for lack of time and for the limits;
-    `shared` names the work on all rows that is planned by now, and need not be done again.
+    `shared` names the work on all rows that is planned by now, and need not be done again. `named` says that the user
+    named families or checkpoints; otherwise what is costly is `held` back where there is no time to spare. `quoting`
+    says that a model may hold texts of the user's rows.
     """
 
     def __init__(
         self, task: Task, fold: Fold, profile: Profile, constraints: Constraints, *, families: Sequence[str],
-        checkpoints: Sequence[str], seed: int, threads: int, clock: Clock,
+        checkpoints: Sequence[str], seed: int, threads: int, clock: Clock, named: bool = False,
+        quoting: bool = True,
     ) -> None:  # fmt: skip
         self.task, self.fold, self.profile, self.clock = task, fold, profile, clock
         self.seed, self.threads, self.budget_s = seed, threads, constraints.budget_s
-        self.share = ONE_SHOT_SHARE
+        self.named, self.quoting, self.share = named, quoting, ONE_SHOT_SHARE
         self.kept_s = 0.0
         self.planned: list[PlanItem] = []
         self.shared: set[str] = set()
         self.dropped: list[tuple[str, str]] = []
+        self.held: list[tuple[str, str]] = []
         self.infeasible: list[tuple[Candidate, str]] = []
         self.proposed: list[tuple[Family, Candidate]] = []
         self.feasible: list[tuple[Family, Candidate]] = []
@@ -68,13 +74,18 @@ class Planner:
             broken = constraints.broken_by(at_best(family.estimate(candidate, self.profile)))
             if broken:
                 self.infeasible.append((candidate, "foreseen: " + "; ".join(broken)))
+            elif family.quotes(candidate) and not self.quoting:
+                self.infeasible.append((candidate, "its model would hold texts of your rows, which may not be quoted"))
+            elif self._costly(family) and not self.named and self.budget_s < SPARE_S:
+                why = f"costly for this task: tried where it is named, or within {SPARE_S / 60:.0f} minutes or more"
+                self.held.append((candidate.name, why))
             else:
                 self.feasible.append((family, candidate))
                 self.proposed.append((family, candidate))
 
     def plan(self) -> Plan:
         """All that was planned so far."""
-        dropped, infeasible = tuple(self.dropped), tuple(self.infeasible)
+        dropped, infeasible = (*self.dropped, *self.held), tuple(self.infeasible)
         return Plan(self.seed, self.threads, self.budget_s, tuple(self.planned), dropped, infeasible)
 
     def stages(self, *, dry: bool = False) -> Iterator[list[PlanItem]]:
@@ -143,20 +154,21 @@ class Planner:
             self.feasible = []
             return []
         items: list[PlanItem] = []
-        paced = [(c, self._pace(f, c)) for f, c in _dearest_first(heavy) if not f.trained_in_steps]
+        paced = self._paced([(f, c) for f, c in _dearest_first(heavy) if not f.trained_in_steps])
         left_s = self.left_s
         for family in dict.fromkeys(candidate.family for candidate, _ in paced):
+            share = self._share_of(registry.family(family))
             ours = [(candidate, pace) for candidate, pace in paced if candidate.family == family]
             quickest = sorted(ours, key=lambda item: item[1].row_s)  # where not all rows fit, most rows go first
-            found = (_shots(ours, self.fold, left_s, share=self.share, whole=True)
-                     or _shots(quickest, self.fold, left_s, share=self.share, whole=False))  # fmt: skip
+            found = (_shots(ours, self.fold, left_s, share=share, whole=True)
+                     or _shots(quickest, self.fold, left_s, share=share, whole=False))  # fmt: skip
             planned = {item.candidate for item in found}
             whole = {item.candidate for item in found if item.rows == len(self.fold.train)}
             self.shared |= {pace.shares for candidate, pace in ours if candidate in whole and pace.shares}
             for candidate, pace in ours:
                 if candidate not in planned:
                     need = pace.seconds(len(self.fold.train) + len(self.fold.validation))
-                    why = f"{left_s:.0f} s are left, of which it may take {self.share:.0%}, and it needs {need:.0f} s"
+                    why = f"{left_s:.0f} s are left, of which it may take {share:.0%}, and it needs {need:.0f} s"
                     self.dropped.append((candidate.name, why))
             items += found
             left_s -= sum(item.seconds for item in found)
@@ -185,27 +197,51 @@ class Planner:
         None of it where anything larger is trained only if these are not.
         """
         larger = self._climbers(light=False)
-        whole, less = (ladder_of(larger, self.fold, part * self.left_s)[0] for part in (1.0, 1 - LIGHT_SHARE))
+        whole, less = (ladder_of(larger, self.fold, part * self.left_s, make_room=self.last)[0]
+                       for part in (1.0, 1 - LIGHT_SHARE))  # fmt: skip
         return 1.0 if not whole else LIGHT_SHARE if less else 0.0
 
     def _ladder(self) -> list[PlanItem]:
         climbers = self._climbers(light=False)
-        items, dropped = ladder_of(climbers, self.fold, self.left_s)
+        items, dropped = ladder_of(climbers, self.fold, self.left_s, make_room=self.last)
         if climbers and not items and not self.planned:  # nothing else was asked for: a little is better than nothing
             return [lone(*climbers[0], self.fold, self.clock)]
         self.dropped += dropped
         return items
 
     def _climbers(self, *, light: bool) -> list[tuple[Candidate, Pace]]:
-        paced = [(c, self._pace(f, c)) for f, c in self.feasible if f.trained_in_steps and f.light == light]
+        paced = self._paced([(f, c) for f, c in self.feasible if f.trained_in_steps and f.light == light])
         return [(c, replace(pace, row_s=0.0) if pace.shares in self.shared else pace) for c, pace in paced]
 
-    def _pace(self, family: Family, candidate: Candidate) -> Pace:
-        """The candidate's pace; what answering test and calibration rows will take is kept back from the clock."""
-        pace = family.pace(candidate, self.task, self.fold, self.profile)
-        answers_s = pace.answer_s * (self.profile.n_test + self.profile.n_calibration)
-        self.clock.reserve_s = max(self.clock.reserve_s, self.clock.least_s + answers_s)
-        return pace
+    @property
+    def last(self) -> tuple[str, ...]:
+        """The families that are costly for this task."""
+        return tuple({family.name: None for family, _ in self.proposed if self._costly(family)})
+
+    def _costly(self, family: Family) -> bool:
+        return self.task.head in family.costly
+
+    def _share_of(self, family: Family) -> float:
+        """The most of what is left that a candidate without steps may take."""
+        return min(SPARE_SHARE, self.share) if self._costly(family) and not self.named else self.share
+
+    def _paced(self, candidates: Sequence[tuple[Family, Candidate]]) -> list[tuple[Candidate, Pace]]:
+        """The candidates with their pace; what answering test and calibration rows will take is kept from the clock.
+
+        What is costly, and would answer so slowly that others were left without time, is dropped instead.
+        """
+        found = []
+        for family, candidate in candidates:
+            pace = family.pace(candidate, self.task, self.fold, self.profile)
+            answers_s = pace.answer_s * (self.profile.n_test + self.profile.n_calibration)
+            if self._costly(family) and answers_s > self._share_of(family) * self.clock.left_s:
+                left = f"{self.clock.left_s:.0f} s are left"
+                self.feasible.remove((family, candidate))
+                self.dropped.append((candidate.name, f"{left}, and its answers on test would take {answers_s:.0f} s"))
+            else:
+                self.clock.reserve_s = max(self.clock.reserve_s, self.clock.least_s + answers_s)
+                found.append((candidate, pace))
+        return found
 
 
 def _is_floor(family: Family, candidate: Candidate) -> bool:
@@ -255,14 +291,15 @@ def _shots(
 
 
 def ladder_of(
-    candidates: Sequence[tuple[Candidate, Pace]], fold: Fold, left_s: float, *, light: bool = False
+    candidates: Sequence[tuple[Candidate, Pace]], fold: Fold, left_s: float, *, light: bool = False,
+    make_room: Sequence[str] = (),
 ) -> tuple[list[PlanItem], list[tuple[str, str]]]:
     """Rungs for what trains in steps, and those left out: everyone gets epochs enough, or fewer are tried.
 
     The slowest, which has most to train, stays as long as it gets enough epochs alone, and the quickest make room
     for it; otherwise it goes itself. Of equally slow ones the last counts as the slowest where it stays, and the first
     where it goes: families propose what is worth most last. Of small networks (`light`) those that start from nothing
-    go first, then the slowest.
+    go first, then the slowest. Before any other goes, families that are to `make_room` do, the slowest first.
     """
     alive, dropped = list(candidates), []
     while alive:
@@ -275,8 +312,11 @@ def ladder_of(
             break
         left = f"{max(left_s, 0):.0f} s are {'for small networks' if light else 'left'}"
         why = f"{left}, too few for {enough} steps of {most_s:.2f} s"
+        costly = [item for item in alive if item[0].family in make_room]
         if light:
             gone = min(alive, key=lambda item: (item[0].checkpoint != "", -item[1].step_s))
+        elif costly and len(costly) < len(alive):
+            gone = max(costly, key=lambda item: item[1].step_s)
         elif len(alive) > 1 and alone >= enough:
             gone = min((item for item in alive if item is not slowest), key=lambda item: item[1].step_s)
             why = f"{left}, and {slowest[0].name} needs most of them for {enough} steps of {most_s:.2f} s"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from cutler import metrics
+from cutler.data.words import text_of
 from cutler.tasks import _columns
 from cutler.types import Answer, Head, Row, Task
+
+NOTHING = "none"
+"""What is written where there is nothing to name."""
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 class Measured(Task):
@@ -48,6 +55,17 @@ class Measured(Task):
         return float(self.resampled(targets, answers, np.ones((1, len(targets)), np.uint8))[0])
 
 
+    def verbalise(self, row: Row) -> tuple[str, str]:
+        """The row's text, or the two of a pair under a number each, and its target as `spoken` says it."""
+        texts = [text_of(row.get(role) or "") for role in self.inputs]
+        source = texts[0] if len(texts) == 1 else "\n".join(f"{place}: {text}" for place, text in enumerate(texts, 1))
+        return source, self.spoken(row[self.target]) if self.target in row else ""
+
+    def spoken(self, target: Any) -> str:
+        """The target as a text to write."""
+        return str(target)
+
+
 def judged(answers: Sequence[Any]) -> list[Any]:
     """What is held against the targets, of answers with or without their probability."""
     return [answer.judged if isinstance(answer, Answer) else answer for answer in answers]
@@ -61,6 +79,10 @@ class OneLabel(Measured):
         """The label, always a string. Raises ValueError where the cell holds none."""
         return _columns.as_label(cell)
 
+    def parse(self, text: str, row: Row) -> str:
+        """The first line that says anything, without quotes and a full stop around it."""
+        return next((line for each in text.splitlines() if (line := each.strip(" \t\"'*`."))), "")
+
 
 class SeveralLabels(Measured):
     head: ClassVar[Head] = "classes"
@@ -70,6 +92,15 @@ class SeveralLabels(Measured):
         """The labels, sorted; an empty list is none of them. Raises ValueError where the cell is empty."""
         return _columns.as_labels(cell)
 
+    def spoken(self, target: Any) -> str:
+        """The labels with semicolons between them, `none` where there is none."""
+        return "; ".join(target) or NOTHING
+
+    def parse(self, text: str, row: Row) -> tuple[str, ...]:
+        """What stands between semicolons and ends of lines, sorted."""
+        found = {part for each in re.split(r"[;\n]", text) if (part := each.strip(" \t\"'*`."))}
+        return tuple(sorted(part for part in found if part.casefold() != NOTHING))
+
 
 class Number(Measured):
     head: ClassVar[Head] = "number"
@@ -78,3 +109,13 @@ class Number(Measured):
     def parse_target(self, cell: Any) -> float:
         """The number. Raises ValueError where the cell holds none that is finite."""
         return _columns.as_number(cell)
+
+    def spoken(self, target: Any) -> str:
+        """The number in four digits."""
+        return f"{target:.4g}"
+
+    def parse(self, text: str, row: Row) -> float:
+        """The first number in the text; 0 where there is none."""
+        found = NUMBER.search(text)
+        value = float(found.group()) if found else 0.0
+        return value if math.isfinite(value) else 0.0

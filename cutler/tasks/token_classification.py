@@ -10,9 +10,10 @@ import numpy as np
 
 from cutler import metrics, tags
 from cutler.data.lists import items
+from cutler.data.words import words_of
 from cutler.errors import DataError
 from cutler.tasks import _columns
-from cutler.tasks._base import Measured, judged
+from cutler.tasks._base import NOTHING, Measured, judged
 from cutler.types import Head, Row
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,29 @@ class TokenClassification(Measured):
         words, found = len(row["tokens"]), len(row["tags"])
         return "" if words == found else f"{words} tokens, but {found} tags"
 
+    def verbalise(self, row: Row) -> tuple[str, str]:
+        """The words, and what they are: `type: words` of each span on a line of its own, or plain tags in order."""
+        words = words_of(row["tokens"])
+        found = row.get("tags")
+        if found is None:
+            return " ".join(words), ""
+        if tags.marks_spans(found) or set(found) == {tags.OUTSIDE}:
+            said = [f"{kind}: {' '.join(words[first:last])}" for kind, first, last in tags.spans(found)]
+            return " ".join(words), "\n".join(said) or NOTHING
+        return " ".join(words), " ".join(found)
+
+    def parse(self, text: str, row: Row) -> tuple[str, ...]:
+        """One tag a word: each span where its words stand first and are not taken; plain tags in order, or O."""
+        words = words_of(row["tokens"])
+        if ":" not in text:
+            said = text.split() if text.strip().casefold() != NOTHING else []
+            return tuple((said + [tags.OUTSIDE] * len(words))[: len(words)])
+        found = [tags.OUTSIDE] * len(words)
+        for line in text.splitlines():
+            kind, _, said_words = (part.strip() for part in line.partition(":"))
+            _place(found, words, kind, said_words.split())
+        return tuple(found)
+
     def resampled(
         self, targets: Sequence[Any], answers: Sequence[Any], weights: np.ndarray, *, metric: str | None = None
     ) -> np.ndarray:
@@ -74,3 +98,13 @@ class TokenClassification(Measured):
         metrics.known(name, self.metrics)
         true, said = tags.compared(targets, answered)
         return metrics.of_things(name, true, said, weights)
+
+
+def _place(found: list[str], words: Sequence[str], kind: str, span: Sequence[str]) -> None:
+    """Tag, in `found`, the first run of these words that bears no tag yet, if there is one."""
+    size = len(span)
+    for start in range(len(words) - size + 1) if size and kind else ():
+        free = set(found[start : start + size]) == {tags.OUTSIDE}
+        if free and list(words[start : start + size]) == list(span):
+            found[start : start + size] = [f"B-{kind}", *[f"I-{kind}"] * (size - 1)]
+            return

@@ -160,7 +160,9 @@ class Family(ABC):
     What is `trained_in_steps` competes with its like on a ladder; `light` says that its steps cost next to nothing
     beside those of a transformer. `epochs` are those that are enough to tell what it is worth, and the most it gets.
     `refits` says that its head can be fitted anew after the pick. A `floor` always runs, first: the gain of what is
-    picked is stated over the best of them. What is `textless` also serves rows that hold columns and no text.
+    picked is stated over the best of them. What is `textless` also serves rows that hold columns and no text. For
+    `costly` heads others do as well at a fraction of the cost: there it is tried where the user names it, or where
+    there is time to spare, and makes room for the others.
     """
 
     name: ClassVar[str]
@@ -170,6 +172,7 @@ class Family(ABC):
     epochs: ClassVar[tuple[int, int]] = (3, 6)
     refits: ClassVar[bool] = False
     floor: ClassVar[bool] = False
+    costly: ClassVar[tuple[Head, ...]] = ()
     textless: ClassVar[bool] = False
 
     def serves(self, task: Task | type[Task]) -> bool:
@@ -187,6 +190,10 @@ class Family(ABC):
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
         """How long `fit` takes here; families whose speed is hard to foresee measure it in a second or two."""
         return Pace(fixed_s=self.estimate(candidate, profile).train_s)
+
+    def quotes(self, candidate: Candidate) -> bool:
+        """Whether the fitted model holds texts of the user's rows as they are."""
+        return False
 
     @abstractmethod
     def fit(

@@ -120,7 +120,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Pretrained weights that are present on this machine, with the facts known of them.
+    """Pretrained weights that are present on this machine, or an endpoint that has some, with the facts known of them.
 
     `languages` are ISO 639-1 codes ("" for unknown), `scripts` Unicode script names its vocabulary covers well,
     `max_tokens` the longest input it reads, `parameters` a count, `digest` the sha256 of its weights.
@@ -128,7 +128,7 @@ class Checkpoint:
 
     name: str
     path: str
-    architecture: Literal["encoder", "decoder", "encoder-decoder"]
+    architecture: Literal["encoder", "decoder", "encoder-decoder", "endpoint"]
     licence: str = ""
     languages: tuple[str, ...] = ()
     scripts: tuple[str, ...] = ()
