@@ -25,12 +25,16 @@ from cutler.types import Monitor
 
 log = logging.getLogger(__name__)
 
+MOST_TOKENS = 8192
+"""Tokens, padding included, that gradients are computed for at once: more is no quicker, and memory grows with them."""
+
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train. `decay` is the share of the steps over which the learning rate falls to zero.
 
-    `batch` counts rows; where a batch does not fit into memory it is cut into parts whose gradients add up.
+    `batch` counts rows; where these are of more than `MOST_TOKENS` tokens together, or do not fit into memory, a batch
+    is cut into parts whose gradients add up.
     """
 
     learning_rate: float
@@ -125,7 +129,7 @@ def _step(
     network: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples, places: np.ndarray, recipe: Recipe
 ) -> None:
     """One update; a batch that does not fit into memory is halved until it does."""
-    parts = 1
+    parts = _parts(examples.lengths[places])
     while True:
         optimizer.zero_grad(set_to_none=True)
         try:
@@ -140,6 +144,11 @@ def _step(
             log.warning("out of memory: a batch of %d rows is now cut into %d parts", len(places), parts)
     nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
     optimizer.step()
+
+
+def _parts(lengths: np.ndarray) -> int:
+    """Into how many parts rows of these lengths are cut."""
+    return min(len(lengths), math.ceil(len(lengths) * int(lengths.max()) / MOST_TOKENS)) or 1
 
 
 def _check(

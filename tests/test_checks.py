@@ -166,3 +166,13 @@ def test_an_rmse_reaches_its_target_as_a_share_of_the_spread():
 
 def test_the_page_of_findings_is_written_from_the_checks():
     assert (DOCS / "findings.md").read_text(encoding="utf-8") == checks.markdown()
+
+
+def test_cut_short_texts_come_with_what_reading_them_whole_was_worth():
+    cut, short = from_minilm(), replace(clean_evidence(), truncated=0.031)
+    whole = samples.candidate("frozen").having({"reading": "windows"})
+    tried = replace(cut, trials=[*cut.trials, samples.done(whole, 0.912, size=80.0, ms=25.0, train=50.0)])
+    dropped = replace(cut, plan=replace(cut.plan, dropped=((whole.name, "20 s are left"),)))
+    said = [[f.message for f in checks.run(record, short) if f.code == "CUT043"][0] for record in (tried, dropped)]
+    assert said[0].endswith("reading=windows reads them whole: 0.912 on validation.")
+    assert said[1].endswith("too little time to try reading them whole.")

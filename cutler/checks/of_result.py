@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cutler import metrics
-from cutler.checks.base import NotApplicable, Seen, check, listed, percent, times
+from cutler.checks.base import NotApplicable, Seen, check, complete, listed, percent, times
 from cutler.checks.of_search import standard_error
 from cutler.types import Evidence, Record
 
@@ -57,7 +57,8 @@ def disagree(record: Record, evidence: Evidence) -> Seen:
 
 @check(
     "CUT043", "Texts are cut short", severity="warning",
-    remedy="Put what matters first in the text, shorten the texts, or give a checkpoint that reads more tokens.",
+    remedy="Where reading them whole did not score higher, the beginnings are enough. Otherwise give more `--budget`, "
+    "or a checkpoint that reads more tokens, or put what matters first in the text.",
 )  # fmt: skip
 def cut_short(record: Record, evidence: Evidence) -> Seen:
     """Fires when the pick does not read more than 1 in 200 test texts to their end."""
@@ -65,7 +66,17 @@ def cut_short(record: Record, evidence: Evidence) -> Seen:
         return None
     reads = min((checkpoint.max_tokens for checkpoint in record.picked_checkpoints), default=0)
     most = f" (it reads {reads:,} tokens at most)" if reads else ""
-    return f"{percent(evidence.truncated)} of the test texts are longer than the pick reads{most}."
+    return f"{percent(evidence.truncated)} of the test texts are longer than the pick reads{most}.{_whole(record)}"
+
+
+def _whole(record: Record) -> str:
+    """What became of candidates that read texts whole, as a sentence."""
+    tried = [trial for trial in complete(record) if trial.candidate.get("reading") and not math.isnan(trial.score)]
+    if tried:
+        best = max(tried, key=lambda trial: trial.score)
+        return f" {best.candidate.name} reads them whole: {best.score:.3f} on validation."
+    dropped = any("reading=" in name for name, _ in record.plan.dropped)
+    return " There was too little time to try reading them whole." if dropped else ""
 
 
 @check(

@@ -7,6 +7,7 @@ Source of head first, layers after: Kumar et al. 2022 (LP-FT).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,14 @@ from cutler.families._course import CHECKING, MOST_CHECKED, Course
 from cutler.families._spans import Spans, tokens_a_row, tokens_of_windows
 from cutler.families._targets import Targets
 from cutler.models import body as bodies
-from cutler.models import pace
+from cutler.models import local, pace
 from cutler.models import states as stored
 from cutler.models.base import Decision, decision_in, sides_of, texts_of, words_in
-from cutler.models.network import InTorch, Transformer, Upper, grown
+from cutler.models.longtexts import LOCAL, WINDOWS, in_windows, locally
+from cutler.models.network import InTorch, Side, Transformer, Upper, grown
 from cutler.models.pairs import combine
 from cutler.models.reading import PointingInTorch
+from cutler.models.textstates import stored_text_states
 from cutler.models.windows import windows
 from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Row, Task
 
@@ -41,34 +44,37 @@ class Encoder(Family):
             return _of_spans(self.name, profile, known)
         return [
             Candidate(self.name, name, {
-                "trained_layers": layers, "learning_rate": rate_of(layers, found.layers), "joint": joint,
-                "max_tokens": max_tokens,
+                "trained_layers": layers, "learning_rate": rate_of(layers, found.layers), "joint": joint, **read,
             })
             for name, found in known if found.architecture == "encoder"
-            for max_tokens in pace.token_limits(found, profile)
-            for joint in ((True, False) if profile.paired else (False,))
+            for read in pace.readings(found, profile, trained=True)
+            for joint in ((True, False) if profile.paired and read.get("reading") != WINDOWS else (False,))
             for layers in halves(found)
+            if layers == found.layers or read.get("reading") != LOCAL  # which no layer was pretrained for
         ]  # fmt: skip
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
         checkpoint = catalog.find(candidate.checkpoint)
         passes = 1 + 3 * 4 * candidate["trained_layers"] / checkpoint.layers  # four epochs
         return pace.estimate(checkpoint, profile, depth=checkpoint.layers, max_tokens=candidate["max_tokens"],
-                               passes=passes)  # fmt: skip
+                             passes=passes, way=candidate.get("reading"))  # fmt: skip
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
         checkpoint = catalog.find(candidate.checkpoint)
-        lengths = pace.typical_lengths(profile, candidate["max_tokens"])
-        tokens = (tokens_a_row if task.head == "span" else pace.mean_tokens)(profile, candidate["max_tokens"])
-        layer_s = pace.token_s(checkpoint, lengths) * tokens / checkpoint.layers
+        way, here = candidate.get("reading"), locally(candidate)
+        lengths = pace.typical_lengths(profile, candidate["max_tokens"], way)
+        spans, limit = task.head == "span", candidate["max_tokens"]
+        tokens = tokens_a_row(profile, limit) if spans else pace.mean_tokens(profile, limit, way)
+        layer_s = pace.token_s(checkpoint, lengths, locally=here) * tokens / checkpoint.layers
         depth = checkpoint.layers - candidate["trained_layers"]
-        step_s = pace.step_s(checkpoint, candidate["trained_layers"], lengths) * tokens * recipe_of(candidate).batch
+        each_s = pace.step_s(checkpoint, candidate["trained_layers"], lengths, locally=here) * tokens
+        step_s = each_s * recipe_of(candidate).batch
         last_check = min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
-        kept = (task.head != "span" and not candidate["joint"] and depth == bodies.middle(checkpoint.layers)
+        kept = (not spans and not candidate["joint"] and depth == bodies.middle(checkpoint.layers)
                 and stored.kept(tokens * len(fold.train), checkpoint.width))  # fmt: skip
         return Pace(fixed_s=PACKED_S + last_check, row_s=layer_s * depth, step_s=(1 + CHECKING) * step_s,
                     answer_s=layer_s * checkpoint.layers,
-                    shares=pace.features_of(checkpoint, candidate["max_tokens"]) if kept else "")  # fmt: skip
+                    shares=pace.features_of(checkpoint, candidate["max_tokens"], way) if kept else "")  # fmt: skip
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
@@ -93,8 +99,11 @@ class _Tuned(Course):
         )  # fmt: skip
         self.reader = bodies.tokenizer(self.source, max_tokens=candidate["max_tokens"])
         self.body = bodies.load(self.source)
+        if locally(candidate):
+            self.body = local.reading(self.body, candidate["max_tokens"])
+            self.source = replace(self.source, digest=f"{self.source.digest} {LOCAL}")  # its states are others
         self.depth = self.source.layers - candidate["trained_layers"]
-        self.pooling = bodies.WORDS if task.head == "tags" else "mean"
+        self.pooling = bodies.WORDS if task.head == "tags" or in_windows(candidate) else "mean"
         sides, checks = (self._stored(task, rows, candidate, state) for rows in (fold.train, fold.validation))
         targets = Targets(task, fold.train, known=decision_in(start).labels if start.is_dir() else ())
         self.upper = Upper(self.body, depth=self.depth, pooling=self.pooling, n_sides=len(sides),
@@ -102,13 +111,16 @@ class _Tuned(Course):
         super().__init__(candidate, task, fold, targets=targets, sides=sides, checks=checks, network=self.upper,
                          recipe=recipe_of(candidate), state=state, seed=seed)  # fmt: skip
 
-    def _stored(self, task: Task, rows: Sequence[Row], candidate: Candidate, state: Path) -> Sequence[stored.States]:
+    def _stored(self, task: Task, rows: Sequence[Row], candidate: Candidate, state: Path) -> Sequence[Side]:
         """What the layers that are not trained say of each side of these rows, or of their words in windows."""
         frozen, shared = bodies.lower(self.body, self.depth), state.parent / "shared"
         if task.head == "tags":
             self.reader.no_truncation()
             read = windows(self.reader, words_in(rows, task.inputs), max_tokens=candidate["max_tokens"])
             return [stored.stored_word_states(frozen, self.source, read, folder=shared)]
+        if in_windows(candidate):
+            return [stored_text_states(frozen, self.source, self.reader, side, max_tokens=candidate["max_tokens"],
+                                       folder=shared) for side in texts_of(rows, task.inputs)]  # fmt: skip
         sides = sides_of(rows, task.inputs, joint=candidate["joint"])
         return [stored.stored_states(frozen, self.source, self.reader, side, folder=shared) for side in sides]
 

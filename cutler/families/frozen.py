@@ -14,10 +14,12 @@ from cutler.families._spans import Spans, tokens_a_row, tokens_of_windows
 from cutler.models import body, pace
 from cutler.models import states as stored
 from cutler.models.base import Headed, texts_of, words_in
+from cutler.models.longtexts import OVER_WINDOWS, in_windows
 from cutler.models.network import Transformer
 from cutler.models.onnx import Onnx, Pooled
 from cutler.models.pairs import combine
 from cutler.models.reading import PointingInTorch
+from cutler.models.textstates import features_in_windows
 from cutler.models.windows import windows
 from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Model, Monitor, Pace, Profile, Row, Scalar, Task
 
@@ -49,21 +51,22 @@ class Frozen(Family):
             return [Candidate(self.name, name, {"depth": found.layers, "max_tokens": tokens_of_windows(found, profile)})
                     for name, found in encoders]  # fmt: skip
         return [
-            Candidate(self.name, name, {"depth": depth, "max_tokens": max_tokens})
+            Candidate(self.name, name, {"depth": depth, **read})
             for name, found in encoders
-            for max_tokens in pace.token_limits(found, profile)
+            for read in pace.readings(found, profile, trained=False)
             for depth in sorted({found.layers - body.middle(found.layers), found.layers})
         ]
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
         return pace.estimate(catalog.find(candidate.checkpoint), profile, depth=candidate["depth"],
-                             max_tokens=candidate["max_tokens"], passes=1.0)  # fmt: skip
+                             max_tokens=candidate["max_tokens"], passes=1.0, way=candidate.get("reading"))  # fmt: skip
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
         checkpoint = catalog.find(candidate.checkpoint)
         if task.head == "span":
             return _pace_of_spans(checkpoint, candidate, fold, profile)
-        tokens = pace.mean_tokens(profile, candidate["max_tokens"])
+        way = candidate.get("reading")
+        tokens = pace.mean_tokens(profile, candidate["max_tokens"], way)
         each = pace.token_s(checkpoint, pace.typical_lengths(profile, candidate["max_tokens"])) * tokens
         width = checkpoint.width * (3 if profile.paired else 1)
         scores = max(len(profile.classes), 1)
@@ -73,7 +76,7 @@ class Frozen(Family):
             places, units, head_s = len(WORD_LAYERS), units * profile.words.mean, 2 * head_s  # B and I of each type
         heads_s = units * width * (places * probe_s + (TRIED + 2) * head_s)
         return Pace(fixed_s=PACKED_S + heads_s, row_s=each, answer_s=each,
-                    shares=pace.features_of(checkpoint, candidate["max_tokens"]))  # fmt: skip
+                    shares=pace.features_of(checkpoint, candidate["max_tokens"], way))  # fmt: skip
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
@@ -102,10 +105,11 @@ class Frozen(Family):
         best = found[layer, pooling]
         if calibrate.uneven_in(task, fold.train):
             best = max(best, fitted((layer, pooling), balanced=True), key=lambda head: head.score)
-        place: dict[str, Scalar] = {"layer": layer, "pooling": body.POOLINGS[pooling]}
+        chosen = poolings(candidate)[pooling]
+        place: dict[str, Scalar] = {"layer": layer, "pooling": chosen}
         return Transformer(
             candidate.having({**best.settings, **place}), best.decision, body=body.lower(network, layer),
-            pooling=body.POOLINGS[pooling], tokenizer=reader, head=best.head, joint=False,
+            pooling=body.WORDS if in_windows(candidate) else chosen, tokenizer=reader, head=best.head, joint=False,
             max_tokens=candidate["max_tokens"], source=Path(checkpoint.path), keep_weights=False,
         )  # fmt: skip
 
@@ -136,7 +140,12 @@ def _at_chosen(chosen: Candidate, task: Task, rows: Sequence[Row], state: Path) 
         checkpoint = catalog.find(chosen.checkpoint)
         layer = layers_for_words(checkpoint.layers).index(chosen["layer"])
         return np.asarray(_word_features(chosen, task, rows, state)[layer], dtype=np.float32)
-    return _at(_features(chosen, task, rows, state), int(chosen["layer"]), body.POOLINGS.index(chosen["pooling"]))
+    return _at(_features(chosen, task, rows, state), int(chosen["layer"]), poolings(chosen).index(chosen["pooling"]))
+
+
+def poolings(candidate: Candidate) -> tuple[str, ...]:
+    """The ways in which states of tokens become features of a text: over its tokens, or over its windows."""
+    return OVER_WINDOWS if in_windows(candidate) else body.POOLINGS
 
 
 def _tagger(candidate: Candidate, task: Task, fold: Fold, state: Path, monitor: Monitor) -> Transformer:
@@ -175,6 +184,12 @@ def _features(candidate: Candidate, task: Task, rows: Sequence[Row], state: Path
     """(layers + 1, poolings, texts, width) for each side, computed once a run."""
     checkpoint = catalog.find(candidate.checkpoint)
     reader = body.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
+    if in_windows(candidate):
+        return [
+            features_in_windows(body.load(checkpoint), checkpoint, reader, side, max_tokens=candidate["max_tokens"],
+                                folder=state.parent / "shared")
+            for side in texts_of(rows, task.inputs)
+        ]  # fmt: skip
     return [
         stored.features(body.load(checkpoint), checkpoint, reader, side, folder=state.parent / "shared")
         for side in texts_of(rows, task.inputs)

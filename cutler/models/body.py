@@ -22,6 +22,7 @@ from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
 from cutler.errors import CheckpointError
+from cutler.models import local
 from cutler.models.base import Texts
 from cutler.models.tokens import encodings
 from cutler.models.windows import Windows
@@ -33,7 +34,7 @@ POOLINGS = ("mean", "first")
 LAST = "last"
 """The state of the last token, which alone has read all others where every token reads to its left."""
 WORDS = "words"
-"""Stands for a pooling where the states of single tokens are wanted, to be pooled by word."""
+"""Stands for a pooling where the states of single tokens are wanted, to be pooled by word or over windows."""
 THREADS = torch.get_num_threads()
 """As many as torch takes when nobody asks."""
 
@@ -275,7 +276,8 @@ class Exported(nn.Module):
 def export(body: nn.Module, pooling: str, file: Path) -> None:
     """Write `body` and its pooling as an ONNX graph with free batch and token axes."""
     frozen = _evaluating(copy.deepcopy(body))
-    frozen.set_attn_implementation("eager")  # type: ignore[operator]
+    if not local.reads(frozen):
+        frozen.set_attn_implementation("eager")  # type: ignore[operator]
     inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if _takes_types(frozen) else ()))
     write_graph(Exported(frozen, pooling), inputs, file, of_tokens=pooling == WORDS)
 

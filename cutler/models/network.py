@@ -19,10 +19,11 @@ from cutler.models import states as stored
 from cutler.models.base import Arrays, Decision, Fitted, Linear, Texts
 from cutler.models.dropout import Dropout, quicken
 from cutler.models.onnx import Onnx, Pooled, batches
+from cutler.models.textstates import TextStates
 from cutler.models.windows import ranges
 from cutler.types import Candidate
 
-Side = bodies.Encoded | stored.States
+Side = bodies.Encoded | stored.States | TextStates
 """All texts of one side, as a network reads them: token ids, or hidden states that were computed before."""
 
 
@@ -87,7 +88,7 @@ class Upper(Network):
         self.crown(bodies.width_of(body), n_sides=n_sides, n_scores=n_scores, dropout=dropout)
 
     def embed(self, side: Side, places: np.ndarray) -> Tensor:
-        assert isinstance(side, stored.States)
+        assert isinstance(side, stored.States | TextStates)
         batch = side.tensors(places)
         (hidden,) = bodies.run(self.upper, batch)
         return side.pool(hidden, batch.get("attention_mask"), places, self.pooling)

@@ -13,10 +13,11 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from cutler.models.base import Arrays, Decision, Headed, Linear, Texts, sides_of, words_in
+from cutler.models.base import Arrays, Decision, Headed, Linear, Texts, sides_of, texts_of, words_in
+from cutler.models.longtexts import over_windows
 from cutler.models.pairs import combine
 from cutler.models.tokens import encodings
-from cutler.models.windows import Windows, windows
+from cutler.models.windows import Windows, text_windows, windows
 from cutler.types import Candidate, Row
 
 TOKENS_PER_BATCH = 512
@@ -27,8 +28,9 @@ ROWS_PER_BATCH = 64
 class Pooled(Headed):
     """Pooled states of a transformer under a linear head, whatever runs it.
 
-    `joint` pairs are read as one sequence, others apart and then combined. Texts are cut at `max_tokens`. Where words
-    are tagged the states are pooled by word, and what is longer than `max_tokens` is read in windows.
+    `joint` pairs are read as one sequence, others apart and then combined. Texts are cut at `max_tokens`, or read in
+    windows of as many where the candidate says so. Where words are tagged the states are pooled by word, and what is
+    longer than `max_tokens` is read in windows.
     """
 
     format = "onnx"
@@ -51,6 +53,8 @@ class Pooled(Headed):
     def features(self, rows: Sequence[Row]) -> np.ndarray:
         if self.decision.head == "tags":
             return self._of_words(self._windows(rows))
+        if how := over_windows(self.candidate):
+            return combine([self._of_texts(side, how) for side in texts_of(rows, self.decision.inputs)])
         return combine([self.embed(texts) for texts in sides_of(rows, self.decision.inputs, joint=self.joint)])
 
     def _windows(self, rows: Sequence[Row]) -> Windows:
@@ -58,15 +62,25 @@ class Pooled(Headed):
 
     def _of_words(self, read: Windows) -> np.ndarray:
         """(words, width), the words of all rows end to end."""
-        found = np.zeros((read.n_words, len(self.head.weight)), dtype=np.float32)
+        found: np.ndarray | None = None
         for places in batches(read.lengths.tolist()):
-            found[read.words_of(places)] = read.means(self.states([read.ids[i] for i in places]), places)
-        return found
+            means = read.means(self.states([read.ids[i] for i in places]), places)
+            if found is None:
+                found = np.zeros((read.n_words, means.shape[1]), dtype=np.float32)
+            found[read.words_of(places)] = means
+        return np.zeros((0, len(self.head.weight)), dtype=np.float32) if found is None else found
+
+    def _of_texts(self, texts: Sequence[str], how: str) -> np.ndarray:
+        """(texts, width), however long they are."""
+        read = text_windows(self.tokenizer, texts, max_tokens=self.max_tokens)
+        return read.over_rows(self._of_words(read), how)
 
     def truncated(self, rows: Sequence[Row]) -> float:
         """The share of rows that are not read whole."""
         if self.decision.head == "tags":
             return float(self._windows(rows).cut_short.mean())
+        if over_windows(self.candidate):
+            return 0.0
         whole = Tokenizer.from_str(self.tokenizer.to_str())
         whole.no_truncation()
         texts = sides_of(rows, self.decision.inputs, joint=self.joint)
@@ -108,7 +122,7 @@ class Onnx(Pooled):
     ) -> None:  # fmt: skip
         super().__init__(candidate, decision, head=head, joint=joint, max_tokens=max_tokens)
         self.graph, self.tokenizer = graph, tokenizer
-        if decision.head == "tags":
+        if decision.head == "tags" or over_windows(candidate):
             self.tokenizer.no_truncation()
         else:
             self.tokenizer.enable_truncation(max_tokens)

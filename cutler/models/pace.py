@@ -12,10 +12,11 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from cutler.models import body as bodies
-from cutler.models import light
+from cutler.models import light, local, longtexts
 from cutler.models import states as stored
 from cutler.models.network import Network, Side, Upper
-from cutler.types import Checkpoint, Cost, Profile
+from cutler.models.windows import OVERLAP
+from cutler.types import Checkpoint, Cost, Profile, Scalar
 
 FLOP_PER_S = 5e10
 """A cautious guess of two cores' speed, for estimates made before this machine was measured."""
@@ -24,6 +25,9 @@ MEASURING_S = 1.0
 TOKENS_PER_WORD = 1.35
 BEGINNING = 256
 """Tokens of a long text that are often enough; reading twice as many takes more than twice as long."""
+LOCAL_TIMED = 512
+LOCAL_BYTES = 250
+"""Bytes that local attention takes for each token of a text and number of its state, while it reads."""
 
 
 def vocabulary_size(checkpoint: Checkpoint) -> int:
@@ -52,29 +56,66 @@ def token_limits(checkpoint: Checkpoint, profile: Profile) -> list[int]:
     return [BEGINNING, needed] if needed > 1.2 * BEGINNING else [needed]
 
 
-def mean_tokens(profile: Profile, max_tokens: int) -> float:
-    return min(TOKENS_PER_WORD * profile.words.mean + 2, float(max_tokens))
+def readings(checkpoint: Checkpoint, profile: Profile, *, trained: bool) -> list[dict[str, Scalar]]:
+    """The ways to read texts, as parameters of candidates, cheapest first; where nearly all fit they are only cut.
+
+    Where not, they are read in windows too. What is `trained` gives one reading up for that, the cut at the limit,
+    unless pairs are read as one sequence; and where most texts are longer than the checkpoint reads, and it is able
+    to, attention is local.
+    """
+    cut: list[dict[str, Scalar]] = [{"max_tokens": limit} for limit in token_limits(checkpoint, profile)]
+    if profile.head == "tags" or tokens_needed(profile, most=2 * longtexts.MOST_TOKENS) <= checkpoint.max_tokens:
+        return cut
+    kept = cut[:1] if trained and not profile.paired else cut
+    windows: dict[str, Scalar] = {"max_tokens": min(BEGINNING, checkpoint.max_tokens), "reading": longtexts.WINDOWS}
+    found = [*kept, windows]
+    if trained and TOKENS_PER_WORD * profile.words.p50 > checkpoint.max_tokens and local.able(checkpoint):
+        found.append({"max_tokens": tokens_needed(profile, most=longtexts.MOST_TOKENS), "reading": longtexts.LOCAL})
+    return found
 
 
-def estimate(checkpoint: Checkpoint, profile: Profile, *, depth: int, max_tokens: int, passes: float) -> Cost:
-    """The cost of a transformer of `depth` layers; `passes` counts forward passes over train spent on fitting."""
+def mean_tokens(profile: Profile, max_tokens: int, way: object = None) -> float:
+    """Tokens that are read of a text, those that two windows read counted twice."""
+    whole = TOKENS_PER_WORD * profile.words.mean + 2
+    if way == longtexts.WINDOWS:
+        return whole if TOKENS_PER_WORD * profile.words.p95 <= max_tokens else whole / (1 - OVERLAP)
+    return min(whole, float(max_tokens))
+
+
+def longest_tokens(profile: Profile, max_tokens: int, way: object = None) -> float:
+    """The p95 of tokens that are read of a text."""
+    longest = TOKENS_PER_WORD * profile.words.p95 + 2
+    return longest / (1 - OVERLAP) if way == longtexts.WINDOWS else min(longest, max_tokens)
+
+
+def estimate(
+    checkpoint: Checkpoint, profile: Profile, *, depth: int, max_tokens: int, passes: float, way: object = None
+) -> Cost:
+    """The cost of a transformer of `depth` layers; `passes` counts forward passes over train spent on fitting.
+
+    `way` is a candidate's `reading`. What is read by local attention takes memory for every token of a text.
+    """
     layers = 12 * checkpoint.width**2 * depth
     embeddings = max(checkpoint.parameters - 12 * checkpoint.width**2 * checkpoint.layers, 0)
+    flop, local_mb = flop_per_token(checkpoint, depth), 0.0
+    longest, mean = (read(profile, max_tokens, way) for read in (longest_tokens, mean_tokens))
+    if way == longtexts.LOCAL:
+        embeddings += max(0, max_tokens - checkpoint.max_tokens) * checkpoint.width
+        flop += 4.0 * (3 * local.BLOCK + 1) * checkpoint.width * depth
+        local_mb = LOCAL_BYTES * min(longest_tokens(profile, max_tokens, way), max_tokens) * checkpoint.width / 1e6
     size = 4 * (layers + embeddings) / 1e6 + 0.7
-    flop = flop_per_token(checkpoint, depth)
-    longest = min(TOKENS_PER_WORD * profile.words.p95 + 2, max_tokens)
-    tokens = (profile.n_train + profile.n_validation) * mean_tokens(profile, max_tokens)
+    tokens = (profile.n_train + profile.n_validation) * mean
     return Cost(
-        size_mb=size, memory_mb=90 + 2.2 * size, latency_ms=0.3 + 0.1 * depth + 1e3 * flop * longest / FLOP_PER_S,
-        throughput=FLOP_PER_S / (flop * mean_tokens(profile, max_tokens)),
+        size_mb=size, memory_mb=90 + 2.2 * size + local_mb,
+        latency_ms=0.3 + 0.1 * depth + 1e3 * flop * longest / FLOP_PER_S, throughput=FLOP_PER_S / (flop * mean),
         train_s=4 + passes * tokens * flop / FLOP_PER_S,
     )  # fmt: skip
 
 
 @lru_cache(maxsize=64)
-def token_s(checkpoint: Checkpoint, lengths: tuple[int, ...]) -> float:
+def token_s(checkpoint: Checkpoint, lengths: tuple[int, ...], *, locally: bool = False) -> float:
     """Seconds that the whole body takes for one token here, measured on a batch of texts of these lengths."""
-    body = bodies.load(checkpoint)
+    body = _body(checkpoint, lengths, locally=locally)
     rng = np.random.default_rng(0)
     size = vocabulary_size(checkpoint)
     ids = [rng.integers(size // 2, size, length, dtype=np.int32) for length in lengths]
@@ -89,14 +130,21 @@ def token_s(checkpoint: Checkpoint, lengths: tuple[int, ...]) -> float:
 
 
 @lru_cache(maxsize=64)
-def step_s(checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...]) -> float:
+def step_s(
+    checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...], *, locally: bool = False
+) -> float:
     """Seconds of a training step for one token, measured on a batch of texts of these lengths."""
-    body, width = bodies.load(checkpoint), checkpoint.width
+    body, width = _body(checkpoint, lengths, locally=locally), checkpoint.width
     depth = checkpoint.layers - trained_layers
     network = Upper(body, depth=depth, pooling="mean", n_sides=1, n_scores=2, dropout=0.1)
     flat = np.random.default_rng(0).normal(size=(sum(lengths), width)).astype(np.float16)
     states = stored.States(flat, np.concatenate([[0], np.cumsum(lengths)]))
     return _timed_step(network.requires_grad_(True), states) / sum(lengths)
+
+
+def _body(checkpoint: Checkpoint, lengths: tuple[int, ...], *, locally: bool) -> nn.Module:
+    body = bodies.load(checkpoint)
+    return local.reading(body, max(lengths)) if locally else body
 
 
 @lru_cache(maxsize=64)
@@ -126,14 +174,17 @@ def _timed_step(network: Network, texts: Side) -> float:
     return float(np.median(took[1:] or took))
 
 
-def features_of(checkpoint: Checkpoint, max_tokens: int) -> str:
+def features_of(checkpoint: Checkpoint, max_tokens: int, way: object = None) -> str:
     """The name of the work that `states.features` does: features of all layers, and states of the middle one."""
-    return f"features {checkpoint.digest} {max_tokens}"
+    return " ".join(["features", checkpoint.digest, str(max_tokens), *([str(way)] if way else [])])
 
 
-def typical_lengths(profile: Profile, max_tokens: int) -> tuple[int, ...]:
-    """A batch of texts of about the user's mean length, small enough to be run in a fraction of a second."""
-    length = max(4, round(mean_tokens(profile, max_tokens)))
+def typical_lengths(profile: Profile, max_tokens: int, way: object = None) -> tuple[int, ...]:
+    """A batch of texts of about the user's mean length, small enough to be run in a fraction of a second.
+
+    What is read by local attention takes as long for a token of a short text as for one of a long text.
+    """
+    length = max(4, round(mean_tokens(profile, min(max_tokens, LOCAL_TIMED) if way == longtexts.LOCAL else max_tokens)))
     return (length,) * int(np.clip(1024 // length, 2, 32))
 
 

@@ -1,12 +1,13 @@
 """Rows of words as token sequences that a transformer can read; long rows become several windows that overlap.
 
 Each word is read in one window, the one that shows more of what stands around it, and its features are the mean over
-its tokens. So nothing is cut off but the end of a word that alone has more tokens than a window.
+its tokens. So nothing is cut off but the end of a word that alone has more tokens than a window. Long texts are read
+the same way: all that a window owns of a text counts as one word, and windows are pooled over the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from tokenizers import Tokenizer
 
 OVERLAP = 0.25
 """The share of a window that is read again in the next one."""
+AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,25 @@ class Windows:
             found[there] = np.add.reduceat(flat, first, axis=0) / sizes[:, None]
         return found
 
+    @cached_property
+    def owned(self) -> np.ndarray:
+        """(windows,): how many tokens of each count."""
+        return np.diff(self.token_starts)
+
+    @cached_property
+    def row_starts(self) -> np.ndarray:
+        """(rows + 1,): where the windows of each row begin."""
+        return np.searchsorted(self.row_of, np.arange(len(self.cut_short) + 1))
+
+    def over_rows(self, features: np.ndarray, how: str) -> np.ndarray:
+        """(windows, width) of texts -> (texts, width): their means by tokens that count, or "max", their largest."""
+        starts, full = self.row_starts[:-1], features.astype(np.float32)
+        if how == "max":
+            return np.asarray(np.maximum.reduceat(full, starts, axis=0))
+        weights = self.owned.astype(np.float32)[:, None]
+        sums: np.ndarray = np.add.reduceat(full * weights, starts, axis=0)
+        return sums / np.maximum(np.add.reduceat(weights, starts, axis=0), 1)
+
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """`counts[i]` whole numbers from `starts[i]` on, for each i, end to end."""
@@ -85,9 +106,7 @@ def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def windows(tokenizer: Tokenizer, rows: Sequence[Sequence[str]], *, max_tokens: int) -> Windows:
     """The windows of rows of words; `tokenizer` neither cuts nor pads. A row without words has none."""
-    frame = tokenizer.encode("").ids
-    head, tail = np.split(np.array(frame, dtype=np.int32), [(len(frame) + 1) // 2])
-    room = max(max_tokens - len(frame), 1)
+    head, tail, room = _frame(tokenizer, max_tokens)
     encoded = tokenizer.encode_batch([list(words) for words in rows], is_pretokenized=True, add_special_tokens=False)
     ids, row_of, tokens, numbers, owned = [], [], [], [], []
     cut_short = np.zeros(len(rows), dtype=bool)
@@ -111,6 +130,42 @@ def windows(tokenizer: Tokenizer, rows: Sequence[Sequence[str]], *, max_tokens: 
         ids, np.array(row_of, dtype=np.int64), _joined(tokens), _joined(numbers), _starts([len(t) for t in tokens]),
         _starts(owned), cut_short,
     )  # fmt: skip
+
+
+def text_windows(tokenizer: Tokenizer, texts: Sequence[str], *, max_tokens: int) -> Windows:
+    """The windows of texts, at least one a text; `tokenizer` neither cuts nor pads. Each has one word: what it owns.
+
+    Special tokens count at the beginning and at the end of a text, so that one that fits is read as it always was.
+    """
+    head, tail, room = _frame(tokenizer, max_tokens)
+    ids, row_of, tokens = [], [], []
+    for row, pieces in enumerate(_pieces(tokenizer, texts)):
+        ends = np.arange(1, len(pieces) + 1)
+        for first, last, own_first, own_last in _spans(ends, room) or [(0, 0, 0, 0)]:
+            ids.append(np.concatenate([head, pieces[first:last], tail]))
+            row_of.append(row)
+            start = own_first - first + len(head) if own_first else 0
+            end = own_last - first + len(head) + (len(tail) if own_last == len(pieces) else 0)
+            tokens.append(np.arange(start, end))
+    counts = [len(t) for t in tokens]
+    return Windows(
+        ids, np.array(row_of, dtype=np.int64), _joined(tokens), np.repeat(np.arange(len(ids)), counts), _starts(counts),
+        np.arange(len(ids) + 1), np.zeros(len(texts), dtype=bool),
+    )  # fmt: skip
+
+
+def _pieces(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[np.ndarray]:
+    """The token ids of each text, without special tokens; encoded a few texts at a time, as they may be long."""
+    for start in range(0, len(texts), AT_ONCE):
+        for encoding in tokenizer.encode_batch_fast(list(texts[start : start + AT_ONCE]), add_special_tokens=False):
+            yield np.array(encoding.ids, dtype=np.int32)
+
+
+def _frame(tokenizer: Tokenizer, max_tokens: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """The special tokens before and behind a text, and how many others a window has room for."""
+    frame = tokenizer.encode("").ids
+    head, tail = np.split(np.array(frame, dtype=np.int32), [(len(frame) + 1) // 2])
+    return head, tail, max(max_tokens - len(frame), 1)
 
 
 def _spans(ends: np.ndarray, room: int) -> list[tuple[int, int, int, int]]:
