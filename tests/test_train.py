@@ -179,3 +179,15 @@ def test_layers_below_learn_slower_by_layer_decay_and_biases_do_not_decay(tmp_pa
 def test_state_on_disk_is_safetensors_alone(tmp_path):
     Setting(tmp_path).run(10)
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_batches_of_long_texts_are_cut_and_give_the_same_step(tmp_path):
+    short, long = Setting(tmp_path / "short"), Setting(tmp_path / "long")
+    long.lengths = short.lengths * 0 + train.MOST_TOKENS // 3
+    short.lengths = short.lengths * 0 + 10
+    for setting in (short, long):
+        setting.network[2].p = 0.0
+        setting.run(3)
+    assert max(map(len, long.batches)) == 3 < max(map(len, short.batches)) == RECIPE.batch
+    assert sum(long.batches, []) == sum(short.batches, [])
+    assert torch.allclose(long.network[0].weight, short.network[0].weight, atol=1e-5)
