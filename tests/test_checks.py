@@ -62,6 +62,35 @@ SCORED = {"accuracy": Interval(0.999, 0.997, 1.0)}
 TUNED = ("majority", "linear", "static")
 DEAR = Constraints(latency_ms=0.23, size_mb=100)
 
+
+
+def with_kind(picked: Trial, *beside: Trial, **facts) -> Record:
+    """A run whose pick is of some kind, with a transformer's licence and size known."""
+    record = with_profile(**facts)
+    return replace(record, trials=[*record.trials, picked, *beside], pick=replace(record.pick, trial=picked),
+                   checkpoints=[samples.MINILM])  # fmt: skip
+
+
+SMOL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+ASKED = samples.done(Candidate("prompt", SMOL, {"shots": 8}), 0.71, size=540.0, ms=900.0, train=1.0)
+LEFT_TO_RIGHT = samples.done(Candidate("decoder", SMOL), 0.93, size=540.0, ms=90.0, train=100.0)
+STILL = samples.done(samples.candidate("frozen"), 0.915, size=70.0, ms=5.0, train=31.0)
+BY_HEART = replace(samples.done(samples.candidate("encoder"), 0.95, size=87.0, ms=7.0, train=160.0), trained=1.0)
+OVER = replace(BY_HEART, score=0.89, metrics={"accuracy": 0.89}, trained=0.999)
+HARDER = replace(clean_evidence(), metrics={"accuracy": Interval(0.88, 0.86, 0.90)})
+KINDS = {
+    "CUT070": (with_kind(STILL), clean_evidence(), "reaches accuracy 0.921 on validation, 0.6 points better."),
+    "CUT071": (with_trials(ASKED), clean_evidence(), "prompt SmolLM2-135M-Instruct (900 ms, 540 MB) reaches acc"),
+    "CUT072": (with_kind(LEFT_TO_RIGHT), clean_evidence(), "0.921 on validation (0.9 points worse)"),
+    "CUT073": (
+        replace(with_kind(OVER, n_train=300), trials=[*with_trials(families=TUNED).trials, OVER]), HARDER,
+        "has 75,711 parameters for each training row and reaches 0.999 on a sample of these, 0.890 on validation",
+    ),
+    "CUT074": (
+        with_kind(BY_HEART, conflicts=40, duplicates=200), clean_evidence(),
+        "40 texts bear different labels, 20.0 % of 200 repeats",
+    ),
+}  # fmt: skip
 FIRES = {
     "CUT001": (with_profile(leaks={"test": 6}), clean_evidence(), "6 of 600 test rows (1.0 %)"),
     "CUT002": (with_profile(conflicts=1), clean_evidence(), "1 text of"),
@@ -85,7 +114,8 @@ FIRES = {
     "CUT025": (with_profile(n_calibration=0), clean_evidence(), "calibrated on the 2,000 validation rows"),
     "CUT026": (with_trials(BETTER), clean_evidence(), "3.0 points better on validation, but latency_ms 25 is over"),
     "CUT027": (replace(clean_record(), constraints=DEAR), clean_evidence(), "95.7 % of latency_ms 0.23"),
-    "CUT028": (with_trials(EVEN), clean_evidence(), "0.1 points ahead of the best linear one"),
+    "CUT028": (with_trials(EVEN), clean_evidence(), "is 0.1 points ahead of the best linear model"),
+    **KINDS,
     "CUT041": (
         clean_record(), replace(clean_evidence(), gain=Interval(0.004, -0.01, 0.02)),
         "over linear C=8 chars=True is +0.004, with a 95 % interval from -0.010 to +0.020",
@@ -122,7 +152,8 @@ def test_each_check_fires_alone_on_what_it_looks_for_and_says_the_number(code):
     record, evidence, said = FIRES[code]
     found = {finding.code: finding for finding in checks.run(record, evidence)}
     assert said in found[code].message
-    assert set(found) - {code} <= {"CUT044", "CUT050"}  # a pick from a checkpoint has a licence, a broken limit is one
+    # a pick from a checkpoint has a licence, a broken limit is one, and labels contradict where texts are repeated
+    assert set(found) - {code} <= {"CUT044", "CUT050", *(("CUT002", "CUT003") if code == "CUT074" else ())}
 
 
 def test_every_finding_is_a_sentence_with_a_remedy_and_a_number_of_its_own():
@@ -136,6 +167,34 @@ def test_every_finding_is_a_sentence_with_a_remedy_and_a_number_of_its_own():
 def test_findings_are_sorted_by_gravity():
     found = checks.run(samples.record(), samples.evidence())
     assert [f.severity for f in found] == ["warning", "warning", "warning", "info", "info", "info"]
+
+
+def seen_by(code: str, record: Record) -> checks.Seen:
+    return next(seen for each, seen in checks.outcomes(record, clean_evidence()) if each.code == code)
+
+
+def test_a_linear_model_ties_with_a_frozen_one_and_with_a_transformer_that_was_picked():
+    frozen = with_trials(families=("linear", "frozen"))
+    assert seen_by("CUT028", frozen) is None
+    near = samples.done(samples.candidate("linear"), 0.883, size=1.0, ms=0.3, train=1.0)
+    assert "the best transformer, frozen all-MiniLM-L6-v2, is 0.1 points" in seen_by("CUT028", with_trials(
+        near, families=("linear", "frozen")))  # fmt: skip
+    picked = samples.done(samples.candidate("frozen"), 0.922, size=87.4, ms=5.0, train=31.0)
+    assert "the pick, frozen all-MiniLM-L6-v2, is 0.2 points" in seen_by("CUT028", with_kind(picked, EVEN))
+
+
+def test_a_decoder_may_write_and_a_large_model_may_know_its_rows_where_it_generalises():
+    assert isinstance(seen_by("CUT072", with_kind(LEFT_TO_RIGHT, head="text")), checks.NotApplicable)
+    assert seen_by("CUT073", with_kind(BY_HEART, n_train=300)) is None  # 5 points between training and validation
+    assert seen_by("CUT073", with_kind(OVER, n_train=30_000)) is None
+
+
+def test_a_large_model_that_is_not_picked_is_named_only_where_a_smaller_one_does_as_well():
+    beaten = samples.done(samples.candidate("linear"), 0.889, size=1.0, ms=0.3, train=1.0)
+    record = replace(with_kind(BY_HEART, n_train=300), pick=clean_record().pick)
+    worse, better = ([*with_trials(families=("majority",)).trials, OVER, *more] for more in ((), (beaten,)))
+    assert seen_by("CUT073", replace(record, trials=worse)) is None
+    assert "linear (0.3 ms, 1 MB) reaches" in seen_by("CUT073", replace(record, trials=better))
 
 
 def test_a_floor_that_is_the_pick_is_not_held_against_itself():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cutler import api, bundle, catalog, data, evaluate, registry, tags, tasks, testing
+from cutler import api, bundle, calibrate, catalog, data, evaluate, registry, tags, tasks, testing
 from cutler.cli import app
 from cutler.data import words
 from cutler.data.formats import read as read_file
@@ -20,7 +21,7 @@ from cutler.families.frozen import layers_for_words
 from cutler.models import body
 from cutler.models import states as stored
 from cutler.models.base import Decision
-from cutler.models.decoding import likeliest_tags
+from cutler.models.decoding import chain_of, likeliest_tags
 from cutler.models.windows import windows
 from cutler.models.wordwindow import WordWindow, hashed
 from cutler.types import Answer, Constraints, Fold, Span, Table
@@ -173,6 +174,49 @@ def test_the_best_legal_sequence_is_found_whatever_the_scores():
         assert tuple(best[end - length : end]) == wanted
 
 
+def test_a_chain_of_tags_moves_the_best_sequence_to_what_training_has_seen():
+    rng = np.random.default_rng(1)
+    seen = [["B-per", "I-per", "I-per", "O"]] * 9 + [["O", "B-loc"]] * 9
+    links = chain_of(seen, LABELS)
+    place = {label: number for number, label in enumerate(LABELS)}
+    assert links[1 + place["B-per"], place["I-per"]] > 0.7  # twice as likely as elsewhere, at least
+    assert links[1 + place["B-per"], place["O"]] < -0.7
+    assert links[0, place["B-per"]] > 0.7
+    lengths = np.array([4, 0, 1, 3])
+    scores = rng.normal(0, 1, (8, len(LABELS))).astype(np.float32)
+    best = likeliest_tags(scores, lengths, LABELS, links=links)
+    for end, length in zip(np.cumsum(lengths), lengths, strict=True):
+        here, paths = scores[end - length : end], itertools.product(range(len(LABELS)), repeat=int(length))
+        legal = [path for path in paths if is_legal([LABELS[i] for i in path])]
+
+        def worth(path):
+            told = sum(here[i, p] for i, p in enumerate(path))  # noqa: B023
+            return told + sum(links[b, a] for b, a in zip((0, *(1 + p for p in path)), path, strict=False))
+
+        assert tuple(best[end - length : end]) == max(legal, key=worth)
+
+
+def test_a_chain_is_kept_where_it_helps_on_validation_and_left_where_it_does_not():
+    first, second = (("x", "y"), ("DET", "NOUN")), (("y", "x"), ("NOUN", "VERB"))
+    plain_rows = [{"tokens": words_of, "tags": found} for words_of, found in (first, second, second, first) * 9]
+    labels = ("DET", "NOUN", "VERB")
+    one, other = [[0.5, 0, 0], [0, 0.5, 0.51]], [[0, 0.5, 0], [0, 0.1, 0.3]]
+    torn = np.array([*one, *other, *other, *one] * 9, dtype=np.float32)
+    learned = [row["tags"] for row in plain_rows]
+    task = registry.task("token_classification")(metric="accuracy")
+    tuned = calibrate.chained(task, Decision("tags", labels, ("tokens",)), torn, plain_rows, learned=learned)
+    assert tuned.chain_weight > 0
+    assert task.score(learned, [a.judged for a in tuned.answers(torn, plain_rows)]) == 1
+    assert Decision.from_json(json.loads(json.dumps(asdict(tuned)))) == tuned
+    right = np.eye(3, dtype=np.float32)[[0, 1, 1, 2, 1, 2, 0, 1] * 9]
+    assert not calibrate.chained(task, Decision("tags", labels, ("tokens",)), right, plain_rows, learned=learned).chain
+
+
+def test_a_decision_that_was_written_before_there_were_chains_is_read():
+    old = {"head": "tags", "labels": ["A", "B"], "inputs": ["tokens"], "temperature": 1.0, "thresholds": []}
+    assert Decision.from_json(old) == Decision("tags", ("A", "B"), ("tokens",))
+
+
 def test_no_illegal_sequence_comes_out_even_where_all_scores_ask_for_it():
     scores = np.zeros((200, len(LABELS)), dtype=np.float32)
     scores[:, LABELS.index("I-loc")] = 9
@@ -299,6 +343,26 @@ def test_a_word_a_line_is_read_as_the_conll_tasks_give_it(tmp_path):
     ]  # fmt: skip
     assert data.rows(tmp_path / "valid.bio") == [{"tokens": ["New York"], "tags": ["B-loc"]}]
     assert data.rows(tmp_path / "words.conll") == [{"tokens": ["Ann", "saw"]}]
+
+
+COMMENTED = """# global.columns = FORM TAG
+-DOCSTART-	O
+
+# sent_id = 1
+# text = # one Ann
+#	O
+#one	B-per
+Ann	I-per
+# newpar
+saw	O
+"""
+
+
+@pytest.mark.parametrize("gap", ["\t", " "])
+def test_comments_are_passed_over_but_hashes_that_are_words_are_read(tmp_path, gap):
+    (tmp_path / "a.conll").write_text(COMMENTED.replace("\t", gap))
+    words_of = ["#", "#one", "Ann", "saw"]
+    assert data.rows(tmp_path / "a.conll") == [{"tokens": words_of, "tags": ["O", "B-per", "I-per", "O"]}]
 
 
 def test_a_line_with_other_columns_is_named(tmp_path):

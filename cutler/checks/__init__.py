@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cutler.checks import of_columns, of_data, of_result, of_search  # noqa: F401  each registers its checks
+from cutler.checks import of_columns, of_data, of_kind, of_result, of_search  # noqa: F401  each registers its checks
 from cutler.checks.base import CHECKS, SEVERITIES, Check, NotApplicable, Seen
 from cutler.types import Evidence, Finding, Record
 
-__all__ = ["Check", "NotApplicable", "catalogue", "markdown", "outcomes", "run"]
+__all__ = ["Check", "NotApplicable", "Seen", "catalogue", "markdown", "outcomes", "run"]
 
 
 def run(record: Record, evidence: Evidence) -> list[Finding]:

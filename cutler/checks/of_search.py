@@ -10,6 +10,7 @@ from cutler.types import LIMITS, Evidence, Record, Trial
 
 WIDE = 0.06
 APART = 2.0
+TRANSFORMERS = (*PRETRAINED, "frozen")
 SHARES = ("accuracy", "macro_f1", "micro_f1", "exact_match")
 CORRELATIONS = ("pearson", "spearman")
 TOO_SMALL = {"latency_ms": 1.0, "size_mb": 5.0, "memory_mb": 50.0, "train_s": 5.0}  # gaps that nobody would notice
@@ -124,16 +125,26 @@ def close_to_limit(record: Record, evidence: Evidence) -> Seen:
     remedy="Nothing to do: the task is mostly about which words occur. More rows, not larger models, will help most.",
 )  # fmt: skip
 def linear_ties(record: Record, evidence: Evidence) -> Seen:
-    """Fires when the best linear model comes within the tolerance of the best fine-tuned one on validation."""
-    linear = [trial.score for trial in complete(record) if trial.candidate.family == "linear"]
-    tuned = [trial.score for trial in complete(record) if trial.candidate.family in PRETRAINED]
-    if not linear or not tuned:
-        return NotApplicable("there is no linear and fine-tuned model to compare")
-    gap = 100 * (max(tuned) - max(linear))
+    """Fires when the best linear model comes within the tolerance of the best transformer on validation, fine-tuned or
+    frozen, or of the pick where that is one.
+    """
+    done = complete(record)
+    linear = max((trial for trial in done if trial.candidate.family == "linear"), key=_score, default=None)
+    best = max((trial for trial in done if trial.candidate.family in TRANSFORMERS), key=_score, default=None)
+    if linear is None or best is None:
+        return NotApplicable("there is no linear model and no transformer to compare")
+    picked = record.pick.trial.candidate.family in TRANSFORMERS
+    best = record.pick.trial if picked else best
+    gap = 100 * (best.score - linear.score)
     if gap > record.constraints.tolerance:
         return None
     words = f"{gap:.1f} points ahead of" if gap > 0 else f"{-gap:.1f} points behind"
-    return f"On validation the best fine-tuned model is {words} the best linear one ({record.metric})."
+    which = f"{'the pick' if picked else 'the best transformer'}, {best.candidate.short}, is"
+    return f"On validation {which} {words} the best linear model ({record.metric} {linear.score:.3f})."
+
+
+def _score(trial: Trial) -> float:
+    return trial.score
 
 
 def standard_error(metric: str, value: float, n: int) -> float:

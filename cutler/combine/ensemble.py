@@ -62,7 +62,10 @@ class EnsembleOfFamilies(Combiner):
         labels = members[0].labels
         weighing = _Weighing(task, rows, labels)
         crossed = weighing.crossed(scores)
-        decision = calibrate.decide(task, Decision(task.head, labels, task.inputs), crossed, rows)
+        chain = next((member.decision.chain for member in members if member.decision.chain), ())
+        decision = calibrate.decide(task, Decision(task.head, labels, task.inputs, chain=chain), crossed, rows)
+        if chain:
+            decision = calibrate.weighed(task, decision, crossed, rows)
         weights = weighing.weights(scores, np.arange(len(weighing.coded)))
         return Ensemble(candidate, decision, members=members, weights=weights), crossed
 

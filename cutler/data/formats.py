@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,27 +56,42 @@ def _json(source: Source) -> list[Row]:
 def _word_a_line(source: Source) -> list[Row]:
     """A word a line with its tag in the last column, a blank line between sentences, as the CoNLL tasks give them.
 
-    Columns in between are passed over, as are lines that begin a document; without tags, words alone are read. Raises
-    DataError where a line has other columns than the first.
+    Columns in between are passed over, as are lines that begin a document and comments; without tags, words alone are
+    read. Raises DataError where a line has other columns than the first.
     """
     refuse_binary(source)
     rows: list[Row] = []
     sentence: list[list[str]] = []
-    width = 0
-    for number, line in enumerate([*lines(source), ""], start=1):
-        cells = line.split("\t") if "\t" in line else line.split()
-        cells = [cell.strip() for cell in cells]
-        if not any(cells) or cells[0] == "-DOCSTART-":
+    table = [_cells(line) for line in [*lines(source), ""]]
+    width = next((len(cells) for cells in table if _is_word(cells) and not cells[0].startswith("#")), 0)
+    known = {cells[-1] for cells in table if len(cells) == width and cells[0] != "#"}
+    for number, cells in enumerate(table, start=1):
+        if not _is_word(cells):
             if sentence:
                 rows.append(_sentence(sentence))
             sentence = []
             continue
-        width = width or len(cells)
+        if cells[0].startswith("#") and _is_comment(cells, width, known):
+            continue
         if len(cells) != width:
             raise DataError(f"{width} columns in each line, as in the first", found=f"{len(cells)} in {source.name}, "
                             f"line {number}", do="put a tab or spaces between a word and its tag")  # fmt: skip
         sentence.append(cells)
     return rows
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
+
+
+def _is_word(cells: Sequence[str]) -> bool:
+    """Whether these are the columns of a word: no blank line, and no mark of where a document begins."""
+    return any(cells) and cells[0] != "-DOCSTART-"
+
+
+def _is_comment(cells: Sequence[str], width: int, known: Collection[str]) -> bool:
+    """Of a line that begins with #, which can begin a word as well, and then has columns and a tag like others."""
+    return len(cells) != width or (width > 1 and cells[0] == "#" and cells[-1] not in known)
 
 
 def _sentence(lines_of: list[list[str]]) -> Row:

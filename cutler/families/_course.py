@@ -99,6 +99,11 @@ class Course(ABC):
         return calibrate.judge(self.task, self.decision, scores, [self.fold.validation[i] for i in self.checked])[1]
 
     def _decided(self) -> Decision:
+        if self.task.head == "tags":  # on the rows that are checked in training: one number needs no more
+            scores = self.targets.natural(self.network.apply_to(self.checks, self.checked_places))
+            rows = [self.fold.validation[i] for i in self.checked]
+            learned = self.task.targets(self.fold.train)
+            return calibrate.chained(self.task, self.decision, scores, rows, learned=learned)
         if self.task.head != "classes":  # only thresholds need the scores
             return self.decision
         scores = self.targets.natural(self.network.apply_to(self.checks, np.arange(len(self.fold.validation))))

@@ -25,7 +25,7 @@ from cutler.models.tfidf import Tfidf, vectorizer
 from cutler.models.wordwindow import AROUND, WordWindow, hashed, seen
 from cutler.types import Candidate, Cost, Family, Fold, Model, Monitor, Profile, Row, Task
 
-STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """The inverse regularisation C of liblinear; for ridge its inverse is the penalty."""
 MAX_WEIGHTS = 6_000_000
 """Features times labels are kept below this, so that the head stays under 12 MB in half precision."""
@@ -101,6 +101,7 @@ class LinearFamily(Family):
         if calibrate.uneven(coded, task.head):
             reached(strength, True)
         (best, balanced), (_, tuned, head) = max(tries.items(), key=lambda item: item[1][0])
+        tuned = calibrate.chained(task, tuned, head(v), fold.validation, learned=targets)
         chosen = candidate.having({"C": best, "balanced": balanced})
         return counting.with_head(chosen, tuned, head)
 

@@ -44,7 +44,8 @@ class Decision:
     """How raw scores become answers: the labels in the order of the scores' columns, temperature and thresholds.
 
     `temperature` divides the scores before softmax or sigmoid (Guo et al. 2017, eq. 9). `thresholds`, one a label,
-    are in units of the raw scores; a label of the `classes` head is answered where its score is above.
+    are in units of the raw scores; a label of the `classes` head is answered where its score is above. `chain` says
+    what it means for one tag to follow another (see `decoding.chain_of`), and counts `chain_weight` times.
     """
 
     head: Head
@@ -52,6 +53,8 @@ class Decision:
     inputs: tuple[str, ...]
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
+    chain: tuple[tuple[float, ...], ...] = ()
+    chain_weight: float = 0.0
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """(rows, labels) scores -> the same shape of probabilities; NaN for numbers."""
@@ -83,8 +86,7 @@ class Decision:
         The probability is that of all tags of a text together, the words taken as independent.
         """
         placed = [offsets_of(cell) for cell in cells]
-        lengths = np.array([len(offsets) for offsets in placed], dtype=np.int64)
-        best = likeliest_tags(scores, lengths, self.labels)
+        best = self.tagged(scores, [len(offsets) for offsets in placed])
         sure = self.probabilities(scores)[np.arange(len(best)), best]
         in_spans, start, found = marks_spans(self.labels), 0, []
         for cell, offsets in zip(cells, placed, strict=True):
@@ -95,11 +97,17 @@ class Decision:
             start = end
         return found
 
+    def tagged(self, scores: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+        """(words, labels) scores of texts of so many words, end to end -> (words,) places of their tags in `labels`."""
+        links = self.chain_weight * np.array(self.chain) if self.chain else None
+        return likeliest_tags(scores, np.array(lengths, dtype=np.int64), self.labels, links=links)
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Decision:
         return cls(
-            data["head"], tuple(data["labels"]), tuple(data["inputs"]), data["temperature"], tuple(data["thresholds"])
-        )
+            data["head"], tuple(data["labels"]), tuple(data["inputs"]), data["temperature"], tuple(data["thresholds"]),
+            tuple(map(tuple, data.get("chain", ()))), data.get("chain_weight", 0.0),
+        )  # fmt: skip
 
 
 class Stored(Model):

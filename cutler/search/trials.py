@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 SCORES, ANSWERS = "validation.safetensors", "validation.json"
 """What a trial's model scored on validation, or answered where it scores no labels."""
+LEARNED_ROWS, LEAST_LEARNED, LEARNED_S = 200, 20, 1.0
+"""How many training rows a model is judged on that was trained in steps, and for how long at most."""
 
 
 @dataclass
@@ -118,8 +120,21 @@ class Bench:
             shipped.candidate, "infeasible" if broken else "complete", score=self.task.score(targets, values),
             metrics=self.task.measure(targets, values), cost=cost, estimate=self.estimate(item), step=step,
             rows=min(item.rows, len(self.fold.train)), reason="; ".join([*broken, *([rows] if rows else [])]),
-            folder=str(folder.parent),
+            folder=str(folder.parent), trained=self._on_training(shipped, item, cost),
         )  # fmt: skip
+
+    def _on_training(self, model: Stored, item: PlanItem, cost: Cost) -> float:
+        """The score on some of the rows it was trained on, which says what it learned by heart; NaN for the untrained.
+
+        As many rows as are answered in a second: no choice rests on it.
+        """
+        n_rows = int(min(LEARNED_ROWS, np.nan_to_num(cost.throughput) * LEARNED_S))
+        if not self.in_steps(item) or n_rows < LEAST_LEARNED:
+            return float("nan")
+        learned = self.cut(item.rows).train
+        chosen = np.random.default_rng(self.seed).permutation(len(learned))[:n_rows]
+        rows = [learned[i] for i in chosen]
+        return self.task.score(self.task.targets(rows), [answer.judged for answer in model.predict(rows)])
 
     def _answered(self, model: Stored, scores: np.ndarray | None, folder: Path) -> list[Any] | None:
         """What the model answers on validation, kept in `folder` for paired tests; None where that is no number."""

@@ -98,7 +98,8 @@ class Trial:
     `metrics` are of the validation split, by name; `score` is the primary one, larger is better. `estimate` is the
     cost foreseen before training, `cost` the cost measured afterwards in the artefact that would ship. `step` is where
     training ended, `rows` how many training rows it drew from. `folder` holds the model and `validation.safetensors`,
-    its scores on validation, for paired tests.
+    its scores on validation, for paired tests. `trained` is the score on a sample of the rows it was trained on, where
+    it was trained in steps.
     """
 
     candidate: Candidate
@@ -111,6 +112,7 @@ class Trial:
     step: int = 0
     rows: int = 0
     folder: str = ""
+    trained: float = NAN
 
     def as_json(self) -> dict[str, Any]:
         named = {"name": self.candidate.name, **asdict(self), "candidate": self.candidate.as_json()}
