@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.sides import SIDES
 from benchmarks.targets import points
+from benchmarks.tasks import table as tasks
 
 File = dict[str, Any]
 
@@ -15,7 +16,7 @@ def markdown(content: File) -> str:
     """RESULTS.md."""
     title = "# Results\n\nWritten by `python -m benchmarks.table` from `results/`; README.md says what each side is.\n"
     parts = [title, _targets_part(content), _quality_part(content), _seconds_part(content)]
-    return "\n".join([*parts, _others_part(content), _made_part(content)])
+    return "\n".join([*parts, _tasks_part(content), _others_part(content), _made_part(content)])
 
 
 def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -82,6 +83,12 @@ def _seconds_part(content: File) -> str:
               for side, why in row.get("failed", {}).items()]  # fmt: skip
     ends = "\nFailed:\n\n" + "\n".join(failed) + "\n" if failed else ""
     return "## Seconds\n\n" + about + _lines(("set", *SIDES), rows) + ends
+
+
+def _tasks_part(content: File) -> str:
+    head = ("set", "side", "metrics", "seconds to train / to answer", "MB")
+    about = "Test split, × 100. †: other work ran on the machine meanwhile.\n\n"
+    return "## Tags, spans, texts, documents, columns, edges\n\n" + about + _lines(head, tasks.lines(content["tasks"]))
 
 
 def _others_part(content: File) -> str:

@@ -17,6 +17,7 @@ from benchmarks import child, kept, sets, table
 from benchmarks.kept import Job, Results
 from benchmarks.sets import SETS
 from benchmarks.sides import SIDES, serves
+from benchmarks.tasks import run as tasks_run
 from cutler import types
 
 # Seconds for a million characters of training text on the machine these were written on: only for the estimate shown
@@ -104,7 +105,9 @@ def main() -> int:
     work = [job for job in planned if not results.done(job)]
     say(f"{len(work)} of {len(planned)} to run, {len(planned) - len(work)} finished before; results in {folder}")
     failed = run(work, results)
-    failed += len(list(others(asked.data))) if asked.all else 0
+    if asked.all:
+        failed += tasks_run.run(tasks_run.arguments(["--data", str(asked.data), *(["--keep"] if asked.keep else [])]))
+        failed += len(list(others(asked.data)))
     if not asked.rows:
         table.write(child.RESULTS)
     return 1 if failed else 0

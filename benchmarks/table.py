@@ -16,13 +16,14 @@ import numpy as np
 from benchmarks import child, kept, page, targets
 from benchmarks.sets import SETS, Set
 from benchmarks.sides import PEERS, SIDES
+from benchmarks.tasks import table as tasks
 from cutler import metrics
 
 DRAWS = 2000
 DISTURBED = 0.2
 """Where others kept more processors than this busy, seconds say little; answers after fixed epochs are as ever."""
 File = dict[str, Any]
-OTHERS = ("speed_train", "speed_predict", "scale", "cli")
+OTHERS = ("speed_train", "speed_predict", "scale", "cli", "speed_generate", "families")
 
 
 def write(results: Path) -> None:
@@ -38,9 +39,10 @@ def write(results: Path) -> None:
         "sets": found,
         "mean": mean(found, draws, whole),
         "mean_few": mean(found, draws, few),
+        "tasks": tasks.compare(results),
         "others": {name: kept.load(results / f"{name}.json") for name in OTHERS},
     }
-    content["targets"] = targets.judge(content)
+    content["targets"] = [*targets.judge(content), *tasks.judge(content["tasks"])]
     child.write(results / "table.json", content, indent=1)
     (results.parent / "RESULTS.md").write_text(page.markdown(content), encoding="utf-8")
 

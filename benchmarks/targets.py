@@ -27,16 +27,20 @@ def judge(content: File) -> list[dict[str, Any]]:
         _at_least("banking77 accuracy ≥ 93.0", _percent(rows, "banking77"), 93.0),
         _budget_kept(rows),
         *(_times(text, _deep(others, *place), least) for text, place, least in TIMES),
+        _at_least("greedy tokens as those of transformers ≥ 95 %", _hundred(others, *SAME), 95.0),
         _at_most("1,000,000 short rows profiled and split within 4 GB", _deep(others, "scale", "peak_gb"), 4.0, " GB"),
         _at_most("cutler --help in under 0.4 s", _deep(others, "cli", "help_s"), 0.4, " s"),
     ]
 
 
+SAME = ("speed_generate", "ratios", "same")
 TIMES = (
     ("training ≥ 1.6 × the Trainer's tokens per second, all layers", ("speed_train", "ratios", "all"), 1.6),
     ("training ≥ 2.5 ×, as the search trains by default", ("speed_train", "ratios", "default"), 2.5),
     ("predicting ≥ 3 × transformers.pipeline as it comes", ("speed_predict", "ratios", "as_it_comes"), 3.0),
     ("predicting ≥ 1.5 × transformers.pipeline at its best batch size", ("speed_predict", "ratios", "best"), 1.5),
+    ("generating ≥ 5 × transformers' generate one text at a time", ("speed_generate", "ratios", "one"), 5.0),
+    ("generating ≥ 2 × transformers' generate in batches", ("speed_generate", "ratios", "batches"), 2.0),
 )
 
 
@@ -98,6 +102,11 @@ def _at_most(text: str, figure: float | None, most: float, unit: str) -> dict[st
 
 def _percent(rows: Mapping[str, File], name: str) -> float | None:
     value = _deep(rows, name, "sides", "cutler", "value")
+    return None if value is None else 100 * value
+
+
+def _hundred(content: Any, *keys: str) -> float | None:
+    value = _deep(content, *keys)
     return None if value is None else 100 * value
 
 
