@@ -347,6 +347,9 @@ def climbing(checkpoint, until, rates=(2e-3, 1e-3, 1e-5)):
 def test_of_three_that_train_one_is_complete_and_the_others_say_who_beat_them(checkpoint, tmp_path):
     found = run(climbing(checkpoint, (4, 8, 20)), tmp_path)
     assert sorted(trial.status for trial in found.trials) == ["complete", "stopped", "stopped"]
+    learned = {trial.status: trial.trained for trial in found.trials}
+    assert 0 <= learned["complete"] <= 1  # on rows it was trained on
+    assert np.isnan(learned["stopped"])
     stopped = [trial for trial in found.trials if trial.status == "stopped"]
     assert all("on the same rung" in trial.reason for trial in stopped)
     assert sorted(trial.step for trial in found.trials) == [4, 8, 20]
