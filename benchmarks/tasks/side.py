@@ -74,8 +74,8 @@ def _cutler(side: str, given: Given) -> tuple[Predict, dict[str, Any]]:
     families = ("encoder_decoder",) if side == "warm" else FAMILIES.get(side, ())
     checkpoints = ("sentence-transformers/all-MiniLM-L6-v2",) if side == "warm" else ()
     fitted = cutler.fit(
-        str(given.folder), task=given.asked.task, constraints=cutler.Constraints(budget=given.budget), out=str(out),
-        seed=given.seed, threads=child.THREADS, families=families, checkpoints=checkpoints,
+        str(given.folder), task=given.asked.task or None, constraints=cutler.Constraints(budget=given.budget),
+        out=str(out), seed=given.seed, threads=child.THREADS, families=families, checkpoints=checkpoints,
     )  # fmt: skip
     bundle = cutler.load(out)  # from disk, as it ships
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
