@@ -288,6 +288,7 @@ def _planner(
         checkpoints=_checkpoints(checkpoints), seed=seed, threads=job.threads, clock=job.clock,
         named=bool(families or checkpoints), quoting=quoting,
     )  # fmt: skip
+    search.refuse_unread(planner, checkpoints)
     search.refuse_impossible(planner)
     return planner
 

@@ -164,18 +164,20 @@ def _errors(task: Task, rows: Sequence[Row], targets: Sequence[Any], answers: Se
         {
             "row": number + 1,
             "text": _quoted(_texts(task, rows[number], answers[number]) or [told(rows[number])]),
-            **_told(rows[number], targets[number], answers[number]),
+            **_told(task, rows[number], targets[number], answers[number]),
             "probability": answers[number].probability,
         }
         for _, number in wrong[:SHOWN]
     ]
 
 
-def _told(row: Row, target: Any, answer: Answer) -> dict[str, Any]:
+def _told(task: Task, row: Row, target: Any, answer: Answer) -> dict[str, Any]:
     """Truth and answer of a row; of tags the spans that they mark, or the words that are tagged wrong."""
     if answer.tags is None and "context" in row:
         return {"truth": tuple(dict.fromkeys(text for text, _, _ in target)),
                 "answer": (answer.value,) if answer.value else ()}  # fmt: skip
+    if task.head == "text":
+        return {"truth": " ‖ ".join(texts.all_right(target)), "answer": answer.value}
     if answer.tags is None:
         return {"truth": target, "answer": answer.value}
     text, offsets = text_of(row["tokens"]), offsets_of(row["tokens"])

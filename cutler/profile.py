@@ -58,6 +58,7 @@ def describe(splits: Splits, task: Task) -> Profile:
         nodes=len(splits.beside.nodes),
         edges=len(splits.beside.edges),
         edge_faults=dict(splits.beside.faults),
+        target_words=_written(task.targets(splits.train)) if task.head == "text" else None,
     )
 
 
@@ -126,6 +127,11 @@ def _lengths(rows: Sequence[Row], inputs: Sequence[str]) -> tuple[np.ndarray, np
         chars += np.fromiter((len(text_of(row[role])) for row in rows), np.int64, len(rows))
         words += np.fromiter((_count(row[role]) for row in rows), np.int64, len(rows))
     return chars, words
+
+
+def _written(targets: Sequence[str | tuple[str, ...]]) -> Spread:
+    """Words of the texts to write, of several that are right the first."""
+    return _spread(np.array([_count(target if isinstance(target, str) else target[0]) for target in targets]))
 
 
 def _count(cell: Cell) -> int:

@@ -24,6 +24,8 @@ RESTRICTED = ("-nc", "noncommercial", "non-commercial", "research", "unknown")
 def no_better_than_floor(record: Record, evidence: Evidence) -> Seen:
     """Fires when the gain over the better floor (majority answer or linear model) is not surely above 0 on test."""
     pick, floors, gain = record.pick.trial.candidate, evidence.floor, evidence.gain
+    if pick.family == "majority" and record.profile.head == "text":
+        return "The pick copies, or writes the same for every text: nothing was learnt."
     if pick.family == "majority":
         return "The pick gives the same answer to every text: nothing was learnt."
     if not floors or pick.name in floors:

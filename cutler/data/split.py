@@ -168,7 +168,13 @@ def _splits(
     return Splits(
         train=parts["train"], validation=parts["validation"], test=parts["test"],
         calibration=parts.get("calibration", ()), set_aside=aside, made=made,
-        duplicates=len(keys["train"]) - len(known), conflicts=found,
+        duplicates=_repeated(parts["train"], keys["train"], task=task), conflicts=found,
         leaks={part: sum(key in known for key in keys[part]) for part in ("validation", "test")},
         withheld=frozenset(place for place, key in enumerate(keys["validation"]) if key in tested),
     )  # fmt: skip
+
+
+def _repeated(rows: Sequence[Row], keys: Sequence[str], *, task: Task) -> int:
+    """How many rows repeat an earlier text; where texts are written, with the same text to write."""
+    same = [(key, row[task.target]) for row, key in zip(rows, keys, strict=True)] if task.head == "text" else keys
+    return len(keys) - len(set(same))

@@ -6,6 +6,7 @@ a text, or several that are all right.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -46,6 +47,14 @@ def resampled(name: str, targets: Sequence[Target], answers: Sequence[str], weig
     return np.array([metric._compute_score_from_stats(_plain(row)).score / 100 for row in sums])
 
 
+def require() -> None:
+    """Raises MissingPackage where a library that measures texts is not installed."""
+    for package in ("sacrebleu", "rouge_score"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingPackage(f"the package {package} to measure texts", found="it is not installed",
+                                 do="run pip install 'cutler[text]'")  # fmt: skip
+
+
 def by_row(name: str, targets: Sequence[Target], answers: Sequence[str]) -> Array:
     """The metric of each row by itself, (rows,)."""
     return resampled(name, targets, answers, np.eye(len(answers)))
@@ -70,21 +79,19 @@ def _plain(counts: Array) -> list[Any]:
 
 
 def _metric(name: str) -> Metric:
-    try:
-        from sacrebleu.metrics.bleu import BLEU
-        from sacrebleu.metrics.chrf import CHRF
-    except ModuleNotFoundError as error:
-        raise _missing("sacrebleu") from error
+    require()
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
     return BLEU(force=True) if name == "bleu" else CHRF()
 
 
 @lru_cache(maxsize=KEPT)
 def _rouge(name: str, right: tuple[tuple[str, ...], ...], said: tuple[str, ...]) -> Array:
     """(rows,) F1 against the text of each row that suits best."""
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ModuleNotFoundError as error:
-        raise _missing("rouge_score") from error
+    require()
+    from rouge_score.rouge_scorer import RougeScorer
+
     scorer = RougeScorer([ROUGE[name]], tokenizer=_Words())
     rows = (scorer.score_multi(list(texts), text)[ROUGE[name]] for texts, text in zip(right, said, strict=True))
     return np.array([row.fmeasure for row in rows])
@@ -95,8 +102,3 @@ class _Words:
 
     def tokenize(self, text: str) -> list[str]:
         return WORD.findall(text.lower())
-
-
-def _missing(package: str) -> MissingPackage:
-    return MissingPackage(f"the package {package} to measure texts", found="it is not installed",
-                          do="run pip install 'cutler[text]'")  # fmt: skip

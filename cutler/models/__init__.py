@@ -13,7 +13,7 @@ from cutler.models.base import Stored
 FORMATS = {"constant": "Constant", "tfidf": "Tfidf", "static": "Static", "onnx": "Onnx", "ensemble": "Ensemble",
            "wordwindow": "WordWindow", "copied": "Copied", "pointing": "Pointer", "sentences": "Sentences",
            "likelihood": "Likelihood", "writer": "Writer", "endpoint": "Endpoint", "tree": "Tree",
-           "graph": "Graph"}  # fmt: skip
+           "graph": "Graph", "seq2seq": "Seq2Seq"}  # fmt: skip
 
 
 def load(folder: Path) -> Stored:

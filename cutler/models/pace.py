@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -188,8 +189,14 @@ def typical_lengths(profile: Profile, max_tokens: int, way: object = None) -> tu
     return (length,) * int(np.clip(1024 // length, 2, 32))
 
 
+ALSO: list[Callable[[], None]] = []
+"""What else forgets, of speeds that families measure themselves."""
+
+
 def forget() -> None:
     """Measure anew when asked next: what else runs on a machine makes it slower than it will be."""
     token_s.cache_clear()
     step_s.cache_clear()
     light_step_s.cache_clear()
+    for also in ALSO:
+        also()

@@ -42,6 +42,8 @@ def calibrated(record: Record) -> str:
     found = record.calibration
     if record.profile.head == "number" or not found:
         return "none: the answer is a number" if record.profile.head == "number" else "not calibrated"
+    if not found.get("part", "validation"):
+        return "none: it answers without probabilities"
     told = f"calibrated on {found.get('rows', 0):,} rows of {found.get('part', 'validation')}"
     if "temperature" in found:
         told += f", temperature {words.number(found['temperature'])}"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from cutler import registry
-from cutler.errors import ConstraintError, MissingPackage
+from cutler import catalog, registry
+from cutler.errors import CheckpointError, ConstraintError, MissingPackage
 from cutler.search import combining, ladder
 from cutler.search.clock import Clock
 from cutler.search.picking import pick
@@ -111,6 +111,20 @@ def refuse_impossible(work: Planner) -> None:
             "limits that at least one candidate can meet", found=nearest or "no candidate at all",
             do="loosen the limit named, or add a family or checkpoint",
         )  # fmt: skip
+
+
+def refuse_unread(work: Planner, checkpoints: Sequence[str]) -> None:
+    """Raises CheckpointError where a checkpoint that the user named is one that none of the families starts from."""
+    started = {candidate.checkpoint for _, candidate in work.proposed} | {c.checkpoint for c, _ in work.infeasible}
+    for name in checkpoints:
+        if name not in started:
+            able = [family.name for family in registry.families() if work.task.head in family.heads
+                    and any(c.checkpoint == name for c in family.propose(work.task, work.profile, [name]))]  # fmt: skip
+            raise CheckpointError(
+                f"a checkpoint that the families to try start from in {work.task.name}",
+                found=f"{name!r}, a checkpoint of the kind {catalog.find(name).architecture}",
+                do=f"try --family {' or '.join(able)}" if able else "leave it out: no family takes it for this task",
+            )  # fmt: skip
 
 
 def picked(task: Task, fold: Fold, found: Found, constraints: Constraints) -> Pick:

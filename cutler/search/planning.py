@@ -317,7 +317,7 @@ def ladder_of(
             gone = min(alive, key=lambda item: (item[0].checkpoint != "", -item[1].step_s))
         elif costly and len(costly) < len(alive):
             gone = max(costly, key=lambda item: item[1].step_s)
-        elif len(alive) > 1 and alone >= enough:
+        elif len(alive) > 1 and alone >= enough and not registry.family(slowest[0].family).slowest_goes:
             gone = min((item for item in alive if item is not slowest), key=lambda item: item[1].step_s)
             why = f"{left}, and {slowest[0].name} needs most of them for {enough} steps of {most_s:.2f} s"
         else:
@@ -330,7 +330,7 @@ def ladder_of(
 
 def enough_steps(candidate: Candidate, rows: int) -> int:
     """The steps from which on a candidate's score says what it is worth."""
-    return max(LEAST_STEPS, registry.family(candidate.family).epochs[0] * rows // BATCH)
+    return max(LEAST_STEPS, registry.family(candidate.family).epochs_of(candidate)[0] * rows // batch_of(candidate))
 
 
 def _suffices(item: PlanItem, rows: int) -> bool:
@@ -339,12 +339,18 @@ def _suffices(item: PlanItem, rows: int) -> bool:
 
 def most_steps(candidate: Candidate, rows: int) -> int:
     """The steps after which training on so many rows ends, whatever time is left."""
-    return max(registry.family(candidate.family).epochs[1] * max(1, rows // BATCH), 10 * LEAST_STEPS)
+    most = registry.family(candidate.family).epochs_of(candidate)[1]
+    return max(most * max(1, rows // batch_of(candidate)), 10 * LEAST_STEPS)
+
+
+def batch_of(candidate: Candidate) -> int:
+    """The training rows that a step draws."""
+    return int(candidate.get("batch", BATCH))
 
 
 def _climber(candidate: Candidate, pace: Pace, fold: Fold, work_s: float, n_alive: int) -> PlanItem:
     steps = int(min(work_s / pace.step_s, most_steps(candidate, len(fold.train))))
-    rows = min(len(fold.train), steps * BATCH) if pace.row_s else len(fold.train)
+    rows = min(len(fold.train), steps * batch_of(candidate)) if pace.row_s else len(fold.train)
     until = tuple(max(LEAST_STEPS // 2, int(steps * share)) for share in rungs_for(n_alive))
     seconds = pace.fixed_s + pace.row_s * (rows + len(fold.validation)) + until[-1] * pace.step_s
     return PlanItem(candidate, rows, until, seconds)

@@ -27,6 +27,20 @@ class Written(Task):
     """The target is a text, or a tuple of texts of which the first is the target proper: any of them is right."""
 
     head: ClassVar[Head] = "text"
+    pairs: ClassVar[tuple[tuple[str, str], ...]]
+
+    @classmethod
+    def columns_in(cls, rows: Sequence[Row]) -> dict[str, str]:
+        """Role -> column as far as columns are named as in `pairs`, where the user has named the task."""
+        sides = {role: [pair[place] for pair in cls.pairs] for place, role in enumerate(cls.roles)}
+        alone = {role: column for role, names in sides.items() if (column := column_of(rows, names))}
+        return roles_of(cls, named(rows, cls.pairs)) or cls.recognises(rows) or alone
+
+    @classmethod
+    def usual_metric(cls, cells: Sequence[Any]) -> str:
+        """The first of the metrics. Raises MissingPackage where what measures texts is not installed."""
+        texts.require()
+        return cls.metrics[0]
 
     def parse_target(self, cell: Any) -> str | tuple[str, ...]:
         """The right text, or the right texts. Raises ValueError where the cell holds none."""

@@ -21,6 +21,7 @@ class Summarization(_written.Written):
     name: ClassVar[str] = "summarization"
     roles: ClassVar[tuple[str, ...]] = ("source", "target")
     metrics: ClassVar[tuple[str, ...]] = ("rouge_l", "rouge_1", "rouge_2", "chrf")
+    pairs: ClassVar[tuple[tuple[str, str], ...]] = (*PAIRS, *DOUBTFUL)
 
     @classmethod
     def recognises(cls, rows: Sequence[Row]) -> dict[str, str] | None:
@@ -32,7 +33,3 @@ class Summarization(_written.Written):
             if (one and other and one != other) or ratio > 1.2:
                 return None
         return _written.roles_of(cls, sure or doubtful)
-
-    @classmethod
-    def columns_in(cls, rows: Sequence[Row]) -> dict[str, str]:
-        return _written.roles_of(cls, _written.named(rows, (*PAIRS, *DOUBTFUL))) or {}

@@ -25,6 +25,7 @@ class TextGeneration(_written.Written):
     name: ClassVar[str] = "text_generation"
     roles: ClassVar[tuple[str, ...]] = ("prompt", "completion")
     metrics: ClassVar[tuple[str, ...]] = ("bleu", "rouge_l", "chrf")
+    pairs: ClassVar[tuple[tuple[str, str], ...]] = PAIRS
 
     @classmethod
     def recognises(cls, rows: Sequence[Row]) -> dict[str, str] | None:
@@ -35,15 +36,9 @@ class TextGeneration(_written.Written):
         return _written.roles_of(cls, _written.named(rows, PAIRS))
 
     @classmethod
-    def columns_in(cls, rows: Sequence[Row]) -> dict[str, str]:
-        return cls.recognises(rows) or {
-            role: column for place, role in enumerate(cls.roles)
-            if (column := _written.column_of(rows, [pair[place] for pair in PAIRS]))
-        }  # fmt: skip
-
-    @classmethod
     def usual_metric(cls, cells: Sequence[Any]) -> str:
-        """BLEU, or ROUGE-L where most of these answers are of a few words, or of texts and chats alike unknown."""
+        """BLEU, or ROUGE-L where most of these answers are of a few words."""
+        super().usual_metric(cells)
         told = [chats.answer_in(cell) if chats.is_chat(cell) else cell for cell in _columns.sample(cells)]
         lengths = [len(text.split()) for text in told if isinstance(text, str) and text.strip()]
         return "rouge_l" if lengths and float(np.median(lengths)) < PHRASE else "bleu"

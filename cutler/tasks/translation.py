@@ -19,6 +19,7 @@ class Translation(_written.Written):
     name: ClassVar[str] = "translation"
     roles: ClassVar[tuple[str, ...]] = ("source", "target")
     metrics: ClassVar[tuple[str, ...]] = ("bleu", "chrf")
+    pairs: ClassVar[tuple[tuple[str, str], ...]] = PAIRS
 
     @classmethod
     def recognises(cls, rows: Sequence[Row]) -> dict[str, str] | None:
@@ -31,10 +32,6 @@ class Translation(_written.Written):
             return _written.roles_of(cls, named)
         same = bool(one) and one == other
         return None if same and ratio < _written.SHORTENED else _written.roles_of(cls, named)
-
-    @classmethod
-    def columns_in(cls, rows: Sequence[Row]) -> dict[str, str]:
-        return _written.roles_of(cls, _written.named(rows, (*PAIRS, *_codes(rows)))) or cls.recognises(rows) or {}
 
 
 def _codes(rows: Sequence[Row]) -> list[tuple[str, str]]:

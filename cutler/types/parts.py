@@ -159,6 +159,7 @@ class Family(ABC):
 
     What is `trained_in_steps` competes with its like on a ladder; `light` says that its steps cost next to nothing
     beside those of a transformer. `epochs` are those that are enough to tell what it is worth, and the most it gets.
+    Of a family whose `slowest_goes` the slowest candidate makes room for quicker ones, otherwise these do for it.
     `refits` says that its head can be fitted anew after the pick. A `floor` always runs, first: the gain of what is
     picked is stated over the best of them. What is `textless` also serves rows that hold columns and no text. For
     `costly` heads others do as well at a fraction of the cost: there it is tried where the user names it, or where
@@ -170,6 +171,7 @@ class Family(ABC):
     trained_in_steps: ClassVar[bool] = False
     light: ClassVar[bool] = False
     epochs: ClassVar[tuple[int, int]] = (3, 6)
+    slowest_goes: ClassVar[bool] = False
     refits: ClassVar[bool] = False
     floor: ClassVar[bool] = False
     costly: ClassVar[tuple[Head, ...]] = ()
@@ -194,6 +196,10 @@ class Family(ABC):
     def quotes(self, candidate: Candidate) -> bool:
         """Whether the fitted model holds texts of the user's rows as they are."""
         return False
+
+    def epochs_of(self, candidate: Candidate) -> tuple[int, int]:
+        """`epochs`, of families whose candidates differ in them."""
+        return self.epochs
 
     @abstractmethod
     def fit(

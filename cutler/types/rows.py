@@ -138,6 +138,7 @@ class Profile:
     `imbalance` is the largest class over the
     smallest, `chars` and `words` are spreads of the input text (both texts of a pair together), `scripts` maps
     Unicode script names to their share of letters, `language` is a code of ISO 639-1, or "" where unsure.
+    `target_words` is a spread of the texts to write, where texts are written.
     `unseen_labels` are labels of validation or test that train lacks, `made` the parts that were carved here.
     `columns` are those beside the text that models may read, with the kind of each (number, category, several);
     `telling` says of each how much of the answer it tells alone, from 0 to 1. `nodes` and `edges` count those of the
@@ -170,6 +171,7 @@ class Profile:
     nodes: int = 0
     edges: int = 0
     edge_faults: Mapping[str, int] = field(default_factory=dict)
+    target_words: Spread | None = None
 
     def as_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = without_nan(asdict(self))

@@ -1,0 +1,122 @@
+"""What reads a text and then writes one, on CTranslate2: predicts without torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from cutler.data import chats
+from cutler.errors import MissingPackage
+from cutler.models.base import Answering, Arrays
+from cutler.types import Answer, Candidate, Row
+
+RUNTIME = {"model.bin": "model.ct2", "config.json": "ct2.json", "shared_vocabulary.json": "vocabulary.json"}
+"""What the runtime calls its files, and how they lie in the folder: they are no pickles, as a .bin may be taken for."""
+TOKENIZER, WEIGHTS = "tokenizer.json", "transformers"
+TOKENS_PER_BATCH = 2048
+READ_ALONG = 256
+"""Texts that are handed over together, so that few letters of a huge file are tokens at a time."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How to write: texts are read up to `max_tokens` after `prefix`, answers end after `most_written` tokens.
+
+    `beam` is how many beginnings are kept while writing; 1 always takes the likeliest next token.
+    """
+
+    max_tokens: int
+    most_written: int
+    beam: int = 1
+    prefix: str = ""
+
+
+def require() -> None:
+    """Raises MissingPackage where the runtime is not installed."""
+    if importlib.util.find_spec("ctranslate2") is None:
+        raise MissingPackage("the package ctranslate2 to write texts", found="it is not installed",
+                             do="run pip install 'cutler[text]'")  # fmt: skip
+
+
+class Seq2Seq(Answering):
+    """`home` is the folder that holds the runtime's files, the tokenizer, and the weights that transformers opens."""
+
+    format = "seq2seq"
+
+    def __init__(self, candidate: Candidate, inputs: Sequence[str], *, home: Path, writing: Writing) -> None:
+        super().__init__(candidate, inputs)
+        require()
+        import ctranslate2  # only now, so that what writes nothing does without it
+
+        self.home, self.writing = home, writing
+        self.tokenizer = Tokenizer.from_file(str(home / TOKENIZER))
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(writing.max_tokens)
+        files = {name: (home / ours).read_bytes() for name, ours in RUNTIME.items()}
+        self.runtime = ctranslate2.Translator(
+            "model", device="cpu", compute_type="float32", files=files,
+            intra_threads=int(os.environ.get("CUTLER_THREADS", "0")),
+        )  # fmt: skip
+
+    def having(self, writing: Writing) -> Seq2Seq:
+        """The same model, writing otherwise."""
+        return Seq2Seq(self.candidate, self.inputs, home=self.home, writing=writing)
+
+    def answers(self, rows: Sequence[Row]) -> list[Answer]:
+        texts = self._texts(rows)
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        found: dict[int, str] = {}
+        for start in range(0, len(order), READ_ALONG):
+            places = order[start : start + READ_ALONG].tolist()
+            found |= zip(places, self._written([texts[i] for i in places]), strict=True)
+        return [Answer(found[place]) for place in range(len(texts))]
+
+    def _texts(self, rows: Sequence[Row]) -> list[str]:
+        return [self.writing.prefix + chats.as_text(row[self.inputs[0]]) for row in rows]
+
+    def _written(self, texts: Sequence[str]) -> list[str]:
+        told = self.runtime.translate_batch(
+            [encoding.tokens for encoding in self.tokenizer.encode_batch(texts)], beam_size=self.writing.beam,
+            max_decoding_length=self.writing.most_written, max_input_length=0, max_batch_size=TOKENS_PER_BATCH,
+            batch_type="tokens",
+        )  # fmt: skip
+        ids = [[self.tokenizer.token_to_id(token) for token in each.hypotheses[0]] for each in told]
+        known = [[number for number in row if number is not None] for row in ids]
+        return [text.strip() for text in self.tokenizer.decode_batch(known)]
+
+    def truncated(self, rows: Sequence[Row]) -> float:
+        """The share of rows that are not read whole."""
+        whole = Tokenizer.from_str(self.tokenizer.to_str())
+        whole.no_truncation()
+        lengths = [len(row) for row in whole.encode_batch_fast(self._texts(rows))]
+        return float(np.mean(np.array(lengths) > self.writing.max_tokens))
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        if folder.resolve() == self.home.resolve():
+            return
+        for name in (*RUNTIME.values(), TOKENIZER):
+            shutil.copyfile(self.home / name, folder / name)
+        if (self.home / WEIGHTS).is_dir():
+            shutil.copytree(self.home / WEIGHTS, folder / WEIGHTS, dirs_exist_ok=True)
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self.writing)
+
+    def arrays(self) -> Arrays:
+        return {}
+
+    @classmethod
+    def restore(
+        cls, candidate: Candidate, inputs: Sequence[str], settings: Mapping[str, Any], arrays: Arrays, folder: Path
+    ) -> Self:
+        writing = Writing(settings["max_tokens"], settings["most_written"], settings["beam"], settings["prefix"])
+        return cls(candidate, inputs, home=folder, writing=writing)
