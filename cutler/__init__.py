@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cutler.api import fit, load
+    from cutler.pretraining import pretrain
     from cutler.types import Combiner, Compressor, Constraints, Family, Model, Task
 
 __version__ = "0.1.0"
-__all__ = ["Combiner", "Compressor", "Constraints", "Family", "Model", "Task", "__version__", "fit", "load"]
+__all__ = ["Combiner", "Compressor", "Constraints", "Family", "Model", "Task", "__version__", "fit", "load",
+           "pretrain"]  # fmt: skip
 
 _HOME = {
-    "fit": "api", "load": "api",
+    "fit": "api", "load": "api", "pretrain": "pretraining",
     "Combiner": "types", "Compressor": "types", "Constraints": "types", "Family": "types", "Model": "types",
     "Task": "types",
 }  # fmt: skip

@@ -20,6 +20,7 @@ from cutler import (
     catalog,
     checks,
     data,
+    domains,
     evaluate,
     going_on,
     measure,
@@ -224,6 +225,7 @@ def _carry_out(
         constraints=job.constraints, plan=plan, trials=found.trials, pick=picked, seconds=dict(job.seconds),
         calibration=settled.calibration, checkpoints=_used(found.trials), version=__version__,
         machine={**measure.machine(), "threads": job.threads},
+        domains=domains.of_rows(_used(found.trials), splits.train, asked.inputs),
     )  # fmt: skip
     files = report.render(record, evidence, checks.run(record, evidence), bundle=job.out.name)
     files["plan.json"] = json.dumps(plan.as_json(), indent=1, ensure_ascii=False)

@@ -105,6 +105,7 @@ def read(folder: Path, *, name: str) -> Checkpoint:
         layers=int(config.get("num_hidden_layers") or config.get("n_layers") or config.get("num_layers") or 0),
         width=int(config.get("hidden_size") or config.get("dim") or config.get("d_model") or 0),
         digest=_digest(weights[0]),
+        **_from_card(folder),
     )
 
 
@@ -157,6 +158,17 @@ def cache_folder() -> Path:
     named = os.environ.get("CUTLER_CACHE")
     usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cutler"
     return Path(named).expanduser() if named else usual
+
+
+def _from_card(folder: Path) -> dict[str, Any]:
+    """Licence, languages and source that `cutler pretrain` noted: those of the checkpoint that was gone on from."""
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(card, dict) or card.get("kind") != "pretraining":
+        return {}
+    return {"licence": str(card["licence"]), "languages": tuple(card["languages"]), "source": str(card["source"])}
 
 
 def _packaged(name: str) -> Checkpoint:

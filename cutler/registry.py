@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from cutler.errors import MissingPackage, UsageError, nearest
-from cutler.types import Combiner, Compressor, Family, Task
+from cutler.types import Combiner, Compressor, Family, Objective, Task
 
 P = TypeVar("P")
 EXTRA_OF = {
@@ -24,7 +24,7 @@ EXTRA_OF = {
 
 @cache
 def names(kind: str) -> tuple[str, ...]:
-    """The parts of a kind (tasks, families, compress, combine), ours and those of entry points `cutler.KIND`."""
+    """The parts of a kind (tasks, families, objectives, …), ours and those of entry points `cutler.KIND`."""
     ours = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent / kind)]) if not m.name.startswith("_")]
     return tuple(sorted({*ours, *(point.name for point in entry_points(group=f"cutler.{kind}"))}))
 
@@ -58,6 +58,16 @@ def combiner(name: str) -> Combiner:
     """The way of combining models of that name. Raises UsageError with the nearest known name."""
     found: Combiner = _part("combine", name, Combiner)()
     return found
+
+
+def objective(name: str) -> Objective:
+    """The pretraining objective of that name. Raises UsageError with the nearest known name."""
+    found: Objective = _part("objectives", name, Objective)()
+    return found
+
+
+def objectives() -> list[Objective]:
+    return [objective(name) for name in names("objectives")]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The contract suite: what every task, family, model, compressor and combiner keeps, ours and other people's alike.
+"""The contract suite: what every part of the registry keeps, and every fitted model, ours and other people's alike.
 
 Each check takes a part and raises AssertionError with the promise that it broke. Rows and a tiny checkpoint of random
 weights come along, so that a check takes seconds and needs no network and no torch of its own.
@@ -32,15 +32,18 @@ from cutler.types import (
     Family,
     Fold,
     Model,
+    Objective,
     Profile,
     Row,
     Splits,
     Task,
+    Vocabulary,
 )  # fmt: skip
+from cutler.types.pretraining import IGNORED
 
 __all__ = [
-    "check_combiner", "check_compressor", "check_family", "check_model", "check_task", "facts", "fold", "rows",
-    "tiny_checkpoint", "tiny_decoder",
+    "check_combiner", "check_compressor", "check_family", "check_model", "check_objective", "check_task", "facts",
+    "fold", "rows", "tiny_checkpoint", "tiny_decoder",
 ]  # fmt: skip
 
 ODD_TEXTS = {
@@ -358,6 +361,34 @@ def _check_stopping(family: Family, candidate: Candidate, task: Task, part: Fold
     state = folder / "stopped" / candidate.key
     stopped = family.fit(candidate, task, part, state=state, until=STEPS, monitor=enough, seed=3)
     assert len(stopped.predict(part.validation)) == len(part.validation), "a run that was stopped still gives a model"
+
+
+def check_objective(objective: Objective) -> None:
+    """What a pretraining objective promises: tokens of the blocks, drawn by the generator alone, none of them lost."""
+    known = Vocabulary(
+        size=60, pad=0, end=1, separators=(1, 2), begins=np.arange(60) % 3 > 0, plain=np.arange(20, 60), mask=3,
+        sentinels=tuple(range(4, 20)),
+    )  # fmt: skip
+    blocks = np.random.default_rng(0).integers(20, 60, (6, objective.block(48)))
+    blocks[:, ::17] = known.end
+    first, again, other = (objective.examples(blocks, known, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    ids, labels = first["input_ids"], first["labels"]
+    assert ids.shape[1] <= 48, "what is read is no longer than what the network reads"
+    assert ids.dtype == labels.dtype == np.int64, "ids and labels are whole numbers of 64 bits"
+    assert len(ids) == len(labels) == len(blocks), "one row a block"
+    assert all(np.array_equal(first[name], again[name]) for name in first), "the same draw gives the same examples"
+    assert ids.min() >= 0, "what is read are tokens"
+    assert ids.max() < known.size, "what is read are tokens of the vocabulary"
+    assert known.pad not in ids, "nothing is padded"
+    predicted = labels[labels != IGNORED]
+    assert len(predicted), "something is predicted"
+    assert set(predicted) <= {*blocks.ravel(), *known.sentinels, known.end}, "what is predicted stood in the block"
+    if objective.architecture != "decoder":
+        assert not np.array_equal(ids, other["input_ids"]), "what is predicted is drawn anew each time"
+    if objective.architecture != "encoder-decoder":
+        assert labels.shape == ids.shape, "each place has its label"
+        held = labels != IGNORED
+        assert np.array_equal(np.where(held, labels, ids), blocks), "labels and what is left give the block back"
 
 
 def check_model(model: Model, given: Sequence[Row], folder: Path) -> None:

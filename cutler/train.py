@@ -67,12 +67,13 @@ class Progress:
 
 def run(
     network: nn.Module, examples: Examples, *, recipe: Recipe, groups: list[list[nn.Parameter]], until: int,
-    state: Path, evaluate: Callable[[], float], every: int, monitor: Monitor, seed: int,
+    state: Path, evaluate: Callable[[], float], every: int, monitor: Monitor, seed: int, keep: bool = False,
 ) -> Progress:  # fmt: skip
     """Train `network` to step `until` and leave in it the weights that validation liked best.
 
     `groups` are parameters from the deepest to the head, whose rates fall by `layer_decay` with each group from the
     top. `evaluate` is called after every `every` steps and at the end. A `Stopped` of the monitor ends the run early.
+    With `keep` the state is written at every check before the decay, so that a long run that dies loses little.
     """
     torch.manual_seed(seed)
     optimizer = _optimizer(groups, recipe)
@@ -93,6 +94,8 @@ def run(
             progress.tokens += int(examples.lengths[places].sum())
             if progress.step % every == 0 or progress.step == until:
                 kept = _check(network, evaluate, progress, kept)
+                if keep and progress.step < turn:
+                    _save(network, optimizer, progress, state)
                 monitor(progress.step, progress.best)
     except Stopped as stop:
         log.info("stopped at step %d: %s", progress.step, stop)

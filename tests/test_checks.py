@@ -139,6 +139,13 @@ FIRES = {
         with_profile(nodes=5, edges=1, edge_faults={"given twice": 3}), clean_evidence(),
         "Left out: 3 given twice; 1 edge between 5 nodes stay.",
     ),
+    "CUT061": (
+        replace(from_minilm(), domains={samples.MINILM.name: {"similarity": 0.125}}), clean_evidence(),
+        "0.12 of 1; a word of these texts is 8.0 times as rare there",
+    ),
+    "CUT062": (
+        replace(from_minilm(), domains={samples.MINILM.name: {"similarity": 0.5}}), clean_evidence(), "0.50 of 1",
+    ),
     "CUT050": (with_pick(cost=Cost(latency_ms=12.0)), clean_evidence(), "latency_ms 12 is over the limit of 10"),
 }  # fmt: skip
 

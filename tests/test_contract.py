@@ -30,6 +30,11 @@ def test_a_task_keeps_its_contract(name):
     testing.check_task(registry.task(name))
 
 
+@pytest.mark.parametrize("name", registry.names("objectives"))
+def test_an_objective_keeps_its_contract(name):
+    testing.check_objective(registry.objective(name))
+
+
 @pytest.mark.parametrize(("name", "task"), SERVED)
 def test_a_family_keeps_its_contract(name, task, checkpoint, decoder, tmp_path):
     testing.check_family(registry.family(name), tmp_path, checkpoints=[checkpoint, decoder], tasks=[task])

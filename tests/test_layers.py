@@ -16,18 +16,18 @@ PACKAGE = Path(__file__).parent.parent / "cutler"
 # Bottom row first. A module imports from its own row and from those below.
 ROWS = (
     {"types", "errors"},
-    {"data", "profile", "catalog", "metrics", "measure", "registry", "tags"},
+    {"data", "profile", "catalog", "domains", "metrics", "measure", "registry", "tags"},
     {"models", "calibrate", "rank"},
     {"train", "objectives"},
     {"tasks", "families", "compress", "combine"},
-    {"search", "pool", "evaluate", "checks", "explain", "report", "bundle", "going_on", "pretrain", "multitask"},
+    {"search", "pool", "evaluate", "checks", "explain", "report", "bundle", "going_on", "pretraining", "multitask"},
     {"api", "why"},
     {"cli", "serve", "sklearn", "testing"},
     {"__init__", "__main__"},
 )
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 PART_FOLDERS = {"tasks", "families", "objectives", "compress", "combine"}
-TRAINING = {"models", "families", "objectives", "compress", "train", "pretrain", "multitask"}
+TRAINING = {"models", "families", "objectives", "compress", "train", "pretraining", "multitask"}
 DOORS = {
     "typer": {"cli"},
     "rich": {"cli"},

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from cutler.checks import of_columns, of_data, of_kind, of_result, of_search  # noqa: F401  each registers its checks
+from cutler.checks import (  # each registers its checks
+    of_columns,  # noqa: F401
+    of_data,  # noqa: F401
+    of_domain,  # noqa: F401
+    of_kind,  # noqa: F401
+    of_result,  # noqa: F401
+    of_search,  # noqa: F401
+)
 from cutler.checks.base import CHECKS, SEVERITIES, Check, NotApplicable, Seen
 from cutler.types import Evidence, Finding, Record
 

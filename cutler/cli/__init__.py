@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
+from cutler.cli import pretraining
+
 if TYPE_CHECKING:
     from cutler.bundle import Bundle as FittedBundle
     from cutler.types import Constraints
@@ -166,6 +168,9 @@ def catalog(as_json: AsJson = False) -> None:
         found = checkpoints.present()
     with show.printing():
         show.plain_json([asdict(each) for each in found]) if as_json else show.checkpoints(found)
+
+
+app.command()(pretraining.pretrain)
 
 
 def bundle_name(source: str) -> Path:

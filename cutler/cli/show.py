@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -222,6 +223,22 @@ def _test_line(card: Mapping[str, Any]) -> str:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def pretrained(folder: Path, *, as_json: bool) -> None:
+    """What pretraining gave: its card in a few lines, and where it lies."""
+    from cutler.report import pretraining
+
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    if as_json:
+        plain_json(card)
+        return
+    console = _console()
+    console.print(f"[bold]{escape(pretraining.headline(card))}[/]", soft_wrap=True)
+    for sentence in pretraining.changes(card):
+        console.print(escape(sentence), soft_wrap=True)
+    console.print(f"Start from it with --checkpoint {escape(str(folder))}; its card: "
+                  f"{escape(str(folder / 'card.html'))}", soft_wrap=True)  # fmt: skip
 
 
 def measured(found: Mapping[str, Any]) -> None:

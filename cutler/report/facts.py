@@ -36,6 +36,7 @@ def as_json(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> 
             "calibration": record.calibration,
             "checkpoints": [_checkpoint(each) for each in record.checkpoints],
             "machine": record.machine,
+            "domains": record.domains,
         }
     )
     return told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cutler.types.findings import Evidence, Finding, Interval, Record
 from cutler.types.limits import LIMITS, Constraints, Cost, seconds
 from cutler.types.parts import Combiner, Compressor, Family, Model, Monitor, Task
+from cutler.types.pretraining import Architecture, Objective, Vocabulary
 from cutler.types.rows import (
     CARRIED,
     COLUMNS,
@@ -30,8 +31,8 @@ from cutler.types.trials import Candidate, Checkpoint, Pace, Pick, Plan, PlanIte
 
 __all__ = [
     "CARRIED", "COLUMNS", "ID", "LIMITS", "NAN", "NEIGHBOURS",
-    "Answer", "Beside", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost",
-    "Evidence", "Family", "Finding", "Fold", "Head", "Interval", "Model", "Monitor", "Pace", "Pick", "Plan", "PlanItem",
-    "Profile", "Record", "Row", "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial",
-    "rows_of", "seconds", "without_nan",
+    "Answer", "Architecture", "Beside", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost",
+    "Evidence", "Family", "Finding", "Fold", "Head", "Interval", "Model", "Monitor", "Objective", "Pace", "Pick",
+    "Plan", "PlanItem", "Profile", "Record", "Row", "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table",
+    "Task", "Trial", "Vocabulary", "rows_of", "seconds", "without_nan",
 ]  # fmt: skip

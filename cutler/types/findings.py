@@ -16,7 +16,8 @@ class Record:
     """All that a run leaves for the checks and the report, beside the evidence of the test split.
 
     `seconds` is the wall-clock of each stage by name; `calibration` says on which part and how many rows the
-    probabilities were calibrated, and the temperature found; `checkpoints` describes those that trials used.
+    probabilities were calibrated, and the temperature found; `checkpoints` describes those that trials used;
+    `domains` says by name of a checkpoint how near the training texts are to what it was pretrained on.
     """
 
     task: str
@@ -33,6 +34,7 @@ class Record:
     checkpoints: Sequence[Checkpoint] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
+    domains: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def picked_checkpoints(self) -> list[Checkpoint]:
