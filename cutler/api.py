@@ -216,6 +216,8 @@ def _carry_out(
             asked, splits.fold, picked.trial, found.trials, plan=found.plan, planned=isinstance(work, Plan),
             final=found.interrupted or bool(job.constraints.floors), clock=job.clock,
         )  # fmt: skip
+        if not examples:
+            settled.model.without_examples()
         settled.model.save(Path(picked.trial.folder) / "model")
         evidence = evaluate.on_test(settled.model, asked, splits.test, floors=settled.floors, examples=examples,
                                     seed=found.plan.seed)  # fmt: skip

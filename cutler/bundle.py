@@ -23,6 +23,7 @@ from cutler.data import chats
 from cutler.errors import BundleError, CutlerError, DataError, OutputError, UsageError
 from cutler.measure import NOT_READ, WEIGHTS
 from cutler.models.base import Fitted, Stored
+from cutler.models.finder import Finder
 from cutler.types import COLUMNS, Answer, Row, SetAside, Task, rows_of, without_nan
 
 FORMAT = 1
@@ -73,13 +74,25 @@ class Bundle:
         scores = self.scores(rows)
         return self.model.decision.probabilities(scores) if isinstance(self.model, Fitted) else scores
 
+    def found(self, rows: Sequence[Row | str], count: int) -> list[list[tuple[str, float, str | None]]]:
+        """For each row the id, the nearness and the text (None under --no-examples) of the `count` nearest documents.
+
+        Raises UsageError of a model that finds no documents.
+        """
+        if not isinstance(self.model, Finder):
+            raise UsageError("a bundle that finds documents", found=self.task.name, do="use predict")
+        queries = [row[self.task.inputs[0]] for row in self._keyed(rows)]
+        return [[(name, near, self.model.text_of(name)) for name, near in each]
+                for each in self.model.best(queries, count)]  # fmt: skip
+
     def evaluate(self, source: Any, *, seed: int = 0) -> dict[str, Any]:
         """The metrics of labelled rows, and what stands out among these.
 
         {"metrics": {name: {value, low, high}}, "rows": count, "set_aside": count, "unknown_labels": {label: rows}}:
         labels that the model does not know it cannot answer, and every such row counts as wrong.
         """
-        found = [row for part in data.read(source).parts.values() for row in part]
+        table = data.gathered(data.read(source), self.task)
+        found = [row for part in table.parts.values() for row in part]
         rows, aside = data.labelled(found, self.task, part="data")
         if not rows:
             raise unlabelled(self.task, aside)
@@ -107,7 +120,7 @@ class Bundle:
     def _keyed(self, rows: Sequence[Row | str]) -> list[Row]:
         columns = {role: self.task.columns[role] for role in self.task.inputs}
         self._warn_of_lacking(rows)
-        if self.task.head == "tags":
+        if self.task.head in ("tags", "vector"):
             rows = [row["text"] if isinstance(row, Mapping) and set(row) == {"text"} else row for row in rows]
         if chats.PROMPT in columns:
             rows = [_asked(row, columns[chats.PROMPT]) for row in rows]

@@ -20,6 +20,8 @@ LETTERS = 400
 AROUND = 100
 """Letters on either side of the middle of an answer that are quoted."""
 LABELLED = ("class", "classes")
+DOCUMENTS, DOCUMENT = 3, 80
+"""So many documents of an example are quoted, so much of each."""
 
 
 @runtime_checkable
@@ -36,6 +38,14 @@ class Weighs(Protocol):
 
     def importance(self) -> dict[str, float]:
         """Text and columns -> their shares in what the model learned."""
+
+
+@runtime_checkable
+class Finds(Protocol):
+    """A model that answers with documents."""
+
+    def text_of(self, document: str) -> str | None:
+        """The text of a document, where it is kept."""
 
 
 def _by_size(shares: Mapping[str, float]) -> dict[str, float]:
@@ -64,7 +74,7 @@ def on_test(
         labels=labels,
         per_label=per_tag(targets, values, labels) if task.head == "tags" else per_label(targets, values, labels),
         confusion=_confused(task, targets, values, labels),
-        errors=_errors(task, rows, targets, answers) if examples else (),
+        errors=_errors(task, rows, targets, answers, model=model) if examples else (),
         truncated=model.truncated(rows) if isinstance(model, Truncates) else 0.0,
         importance=_by_size(model.importance()) if isinstance(model, Weighs) else {},
     )
@@ -156,7 +166,9 @@ def _gain(
     return metrics.interval(apart, task.score(targets, answers) - task.score(targets, best))
 
 
-def _errors(task: Task, rows: Sequence[Row], targets: Sequence[Any], answers: Sequence[Answer]) -> list[dict[str, Any]]:
+def _errors(
+    task: Task, rows: Sequence[Row], targets: Sequence[Any], answers: Sequence[Answer], *, model: Model
+) -> list[dict[str, Any]]:
     """The gravest wrong answers first: by distance for numbers and texts, else by probability; unknown ones last."""
     graded = [(_gravity(task, t, a), number) for number, (t, a) in enumerate(zip(targets, answers, strict=True))]
     wrong = sorted(((grave, number) for grave, number in graded if grave is not None), key=lambda x: (-x[0], x[1]))
@@ -164,7 +176,8 @@ def _errors(task: Task, rows: Sequence[Row], targets: Sequence[Any], answers: Se
         {
             "row": number + 1,
             "text": _quoted(_texts(task, rows[number], answers[number]) or [told(rows[number])]),
-            **_told(task, rows[number], targets[number], answers[number]),
+            **(_missed(targets[number], answers[number].value, model) if isinstance(model, Finds) else
+                _told(task, rows[number], targets[number], answers[number])),
             "probability": answers[number].probability,
         }
         for _, number in wrong[:SHOWN]
@@ -190,6 +203,19 @@ def _told(task: Task, row: Row, target: Any, answer: Answer) -> dict[str, Any]:
     }
 
 
+def _missed(target: Sequence[tuple[str, float]], found: Sequence[str], model: Finds) -> dict[str, Any]:
+    """The documents that should have been found, with the rank where they were, and those that came first."""
+    def shown(document: str, rank: str) -> str:
+        text = " ".join((model.text_of(document) or "").split())
+        return f"{document} ({rank}) {text[:DOCUMENT]}{'…' if len(text) > DOCUMENT else ''}".strip()
+
+    ranks = {document: str(rank) for rank, document in enumerate(found, start=1)}
+    wanted = [document for document, _ in target]
+    late = [document for document in wanted if int(ranks.get(document, "0")) not in range(1, DOCUMENTS + 1)]
+    return {"truth": tuple(shown(each, ranks.get(each, "not found")) for each in (late or wanted)[:DOCUMENTS]),
+            "answer": tuple(shown(each, ranks[each]) for each in found[:DOCUMENTS])}  # fmt: skip
+
+
 def _gravity(task: Task, target: Any, answer: Answer) -> float | None:
     if task.head == "number":
         return abs(float(target) - float(answer.value)) or None
@@ -199,6 +225,8 @@ def _gravity(task: Task, target: Any, answer: Answer) -> float | None:
     if task.head == "span":  # which may be right in part
         wrong = 1 - task.score([target], [answer])
         return wrong * (1.0 if math.isnan(answer.probability) else answer.probability) if wrong > 0 else None
+    if task.head == "vector":
+        return 1 - task.score([target], [answer.value]) or None
     if target == answer.judged or (task.head == "classes" and set(target) == set(answer.value)):
         return None
     return -1.0 if math.isnan(answer.probability) else answer.probability

@@ -14,9 +14,10 @@ from cutler.data.duplicates import plain
 from cutler.errors import UsageError
 from cutler.measure import WEIGHTS
 from cutler.models.ensemble import member_folder
+from cutler.models.finder import Finder
 from cutler.search import combining, planning
 from cutler.search.clock import Clock
-from cutler.types import ID, Candidate, PlanItem, Profile, Row, Splits, Table, Task
+from cutler.types import ID, Beside, Candidate, PlanItem, Profile, Row, Splits, Table, Task
 
 ENOUGH = 200
 """From so many new rows on, they alone are validation and test; with fewer, kept rows stand there too."""
@@ -29,13 +30,16 @@ def rows(fitted: Bundle, source: Any) -> tuple[str, Splits]:
     join training; otherwise those in validation and test are counted as leaks, so that the card tells of them.
     """
     read = data.read(source)
+    first = next(iter(read.parts.values()))
+    read = data.gathered(read, _keyed_as(first, fitted.task))
     found = [row for part in read.parts.values() for row in part]
     fresh, aside = data.labelled(found, _keyed_as(found, fitted.task), part="train")
     if not fresh:
         raise unlabelled(fitted.task, aside)
     kept, task = fitted.kept_rows(), _plain_task(fitted.task)
     alone = len(fresh) >= ENOUGH and set(fitted.labels) <= {label for row in fresh for label in task.labels(row)}
-    splits = data.split(Table(read.source, {"train": fresh if alone else [*fresh, *kept]}), task)
+    beside = _beside(fitted, read.beside)
+    splits = data.split(Table(read.source, {"train": fresh if alone else [*fresh, *kept]}, beside), task)
     if alone:
         held_out = {plain(row, task.inputs) for row in (*splits.validation, *splits.test, *splits.calibration)}
         more, _ = data.labelled([row for row in kept if plain(row, task.inputs) not in held_out], task, part="train")
@@ -44,6 +48,23 @@ def rows(fitted: Bundle, source: Any) -> tuple[str, Splits]:
     parts = {"validation": splits.validation, "test": splits.test}
     leaks = {part: sum(plain(row, task.inputs) in known for row in held) for part, held in parts.items()}
     return read.source, replace(splits, set_aside=(*aside, *splits.set_aside), leaks=leaks)
+
+
+def _beside(fitted: Bundle, given: Beside) -> Beside:
+    """What is given beside the rows, with the documents that the bundle finds.
+
+    Raises UsageError where it does not hold their texts, which going on needs.
+    """
+    if not isinstance(fitted.model, Finder):
+        return given
+    known = fitted.model.documents
+    missing = set(known.ids) - set(given.corpus)
+    if missing and known.texts is None:
+        raise UsageError(
+            "a bundle with the texts of its documents, or all of them beside the queries",
+            found=f"none of {len(missing)} in {fitted.folder}", do="give the corpus, or fit without --no-examples",
+        )  # fmt: skip
+    return replace(given, corpus={**dict(zip(known.ids, known.texts or (), strict=False)), **given.corpus})
 
 
 def items(

@@ -59,6 +59,8 @@ def describe(splits: Splits, task: Task) -> Profile:
         edges=len(splits.beside.edges),
         edge_faults=dict(splits.beside.faults),
         target_words=_written(task.targets(splits.train)) if task.head == "text" else None,
+        n_documents=len(splits.beside.corpus),
+        documents=_documents(splits.beside.corpus),
     )
 
 
@@ -103,6 +105,13 @@ def _told(values: np.ndarray, targets: np.ndarray, *, shares: bool) -> float:
 
 def _best(targets: np.ndarray, shares: bool) -> float:
     return float(np.bincount(targets).argmax() if shares else targets.mean())
+
+
+def _documents(corpus: Mapping[str, str]) -> Spread:
+    """The spread of words of documents, of which an even sample says enough."""
+    texts = list(corpus.values())
+    chosen = texts[:: max(1, len(texts) // SAMPLE)]
+    return _spread(np.array([_count(text) for text in chosen])) if texts else Spread(0.0, 0.0, 0.0, 0.0)
 
 
 def _classes(rows: Sequence[Row], task: Task) -> Counter[str]:

@@ -19,7 +19,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from cutler import profile, registry
 from cutler.data.words import words_of
 from cutler.errors import Stopped
-from cutler.models.base import Fitted
+from cutler.models.base import Fitted, Stored
 from cutler.types import (
     COLUMNS,
     ID,
@@ -96,7 +96,14 @@ def fold(task: str, n: int = 60) -> Fold:
     topics, near = len(WORDS), range(n - len(WORDS))
     nodes = {row[ID]: {key: cell for key, cell in row.items() if key != target} for row in found if ID in row}
     edges = [(f"n{number}", f"n{number + topics}") for number in near] if nodes else []  # rows of the same topic
-    return Fold(found[: 2 * n // 3], found[2 * n // 3 :], beside=Beside(edges=edges, nodes=nodes))
+    corpus = documents() if "relevant" in registry.task(task).roles else {}
+    return Fold(found[: 2 * n // 3], found[2 * n // 3 :], beside=Beside(corpus, edges, nodes=nodes))
+
+
+def documents() -> dict[str, str]:
+    """The corpus beside rows of queries: id -> text."""
+    said = [(topic, number, each) for topic, sentences in WORDS.items() for number, each in enumerate(sentences)]
+    return {f"{topic} {number}": f"{AROUND[number]} {each} {AROUND[-1 - number]}" for topic, number, each in said}
 
 
 def facts(task: Task, part: Fold) -> Profile:
@@ -120,6 +127,8 @@ def _row(roles: Sequence[str], number: int, rng: np.random.Generator) -> dict[st
     found = _tagged(first, rng) if "tokens" in roles else {**texts, **target, **_written(first, rng)}
     if "context" in roles:
         found = _asked(first, number, rng)
+    if "query" in roles:
+        found = _sought(first, rng)
     return {role: found[role] for role in roles}
 
 
@@ -129,6 +138,14 @@ def _written(topic: str, rng: np.random.Generator) -> dict[str, str]:
     said = f"{rng.choice(WORDS[topic])} in case {rng.integers(1000)}"
     source, target = f"{before} {said} {after}", f"{topic}: {said}"
     return {"source": source, "target": target, "prompt": source, "completion": target}
+
+
+def _sought(topic: str, rng: np.random.Generator) -> dict[str, Any]:
+    """A query about a topic, and its documents: the one that says the same before those that say something alike."""
+    number = int(rng.integers(len(WORDS[topic])))
+    same = [(f"{topic} {number}", 2.0)]
+    return {"query": f"{rng.choice(AROUND)} {WORDS[topic][number]}",
+            "relevant": tuple(same + [(f"{topic} {n}", 1.0) for n in range(len(WORDS[topic])) if n != number])}
 
 
 def _tagged(topic: str, rng: np.random.Generator) -> dict[str, Any]:
@@ -437,7 +454,7 @@ def _by_row(scores: np.ndarray, given: Sequence[Row]) -> list[np.ndarray]:
 
 
 def _check_odd_texts(model: Model, row: Row) -> None:
-    inputs = [role for role in ("text", "text_pair", "tokens", "source", "prompt", "question", "context")
+    inputs = [role for role in ("text", "text_pair", "tokens", "source", "prompt", "question", "context", "query")
               if role in row]  # fmt: skip
     found = [{**row, inputs[-1]: text} for text in ODD_TEXTS.values()] if inputs else []
     found = found if inputs else [{**row, COLUMNS: {"channel": text}} for text in ODD_TEXTS.values()]
@@ -490,21 +507,29 @@ def check_compressor(compressor: Compressor, model: Model, part: Fold, folder: P
     check_model(smaller, part.validation, folder)
 
 
-def check_combiner(combiner: Combiner, task: Task, members: Sequence[Fitted], part: Fold, folder: Path) -> None:
-    """What a way of combining promises of fitted models that know the same labels."""
+def check_combiner(combiner: Combiner, task: Task, members: Sequence[Stored], part: Fold, folder: Path) -> None:
+    """What a way of combining promises of fitted models that know the same labels, or the same documents."""
     rows, labels = part.validation, members[0].labels
-    scored = {member.candidate: member.scores(rows) for member in members}
-    for candidate in combiner.propose(task, rows, labels, scored):
+    told = {member.candidate: _told(member, rows) for member in members}
+    for candidate in combiner.propose(task, rows, labels, told):
         assert candidate.family == combiner.name, "a combination names its way of combining"
         assert len(candidate.members) > 1, "a combination has members"
-        assert set(candidate.members) <= set(scored), "the members are models that were given"
-    whole = Candidate(combiner.name, members=tuple(scored))
-    combined, judged = combiner.combine(whole, task, rows, members, list(scored.values()))
+        assert set(candidate.members) <= set(told), "the members are models that were given"
+    whole = Candidate(combiner.name, members=tuple(told))
+    combined, judged = combiner.combine(whole, task, rows, members, list(told.values()))
     assert combined.candidate == whole, "the combined model carries its candidate"
-    assert judged.shape == combined.scores(rows).shape, "it is judged by scores of its own shape"
-    for member, before in zip(members, scored.values(), strict=True):
-        _close(member.scores(rows), before, "a member stays as it was")
+    assert np.shape(judged)[:1] == np.shape(_told(combined, rows))[:1], "it is judged by as many scores as it gives"
+    for member, before in zip(members, told.values(), strict=True):
+        if isinstance(member, Fitted):
+            _close(member.scores(rows), before, "a member stays as it was")
+        else:
+            assert _told(member, rows) == before, "a member stays as it was"
     check_model(combined, rows, folder)
+
+
+def _told(model: Model, rows: Sequence[Row]) -> Any:
+    """What a combination is made by: scores, or answers where a model scores no labels."""
+    return model.scores(rows) if isinstance(model, Fitted) else [answer.judged for answer in model.predict(rows)]
 
 
 def _close(found: np.ndarray, wanted: np.ndarray, promise: str) -> None:

@@ -56,8 +56,10 @@ def test_a_compressor_keeps_its_contract(name, family, checkpoint, decoder, tmp_
 ])  # fmt: skip
 def test_a_way_of_combining_keeps_its_contract(name, task, checkpoint, tmp_path):
     asked, part = registry.task(task)(), testing.fold(task)
+    if asked.head not in registry.combiner(name).heads:
+        pytest.skip("combines answers of another shape")
     members = []
-    for maker in map(registry.family, ("linear", "tree", "static", "frozen", "convolutional")):
+    for maker in map(registry.family, ("linear", "tree", "static", "frozen", "convolutional", "bm25")):
         if not maker.serves(asked):
             continue
         candidate = maker.propose(asked, testing.facts(asked, part), [checkpoint])[0]

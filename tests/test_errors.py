@@ -27,7 +27,7 @@ OTHERS = {
     "TemplateError": "what a chat template says of messages; it is caught where the template is filled in",
     "KeyboardInterrupt": "Ctrl-C goes on as Python itself would raise it",
 }
-READING_TARGETS = {"parse_target", "as_label", "as_labels", "as_number", "as_tags", "as_text",
+READING_TARGETS = {"judgements_in", "parse_target", "as_label", "as_labels", "as_number", "as_tags", "as_text",
                    "as_answers", "_from_columns", "_placed", "settled"}  # fmt: skip
 """types.Task says that parse_target raises ValueError with the reason, which becomes that of the row set aside."""
 

@@ -206,8 +206,8 @@ def test_every_task_is_named_by_its_file_and_ends_in_its_target(name):
     task = kind()
     assert (kind.name, task.metric) == (name, kind.metrics[0])
     first = "columns" if name.startswith("tabular") else task.inputs[0]
-    assert first in ("text", "tokens", "source", "prompt", "question", "columns")
-    assert task.target in ("label", "labels", "score", "tags", "target", "completion", "answers")
+    assert first in ("text", "tokens", "source", "prompt", "columns", "question", "query")
+    assert task.target in ("label", "labels", "score", "tags", "target", "completion", "answers", "relevant")
 
 
 REAL = {

@@ -68,7 +68,8 @@ def cut_short(record: Record, evidence: Evidence) -> Seen:
         return None
     reads = min((checkpoint.max_tokens for checkpoint in record.picked_checkpoints), default=0)
     most = f" (it reads {reads:,} tokens at most)" if reads else ""
-    return f"{percent(evidence.truncated)} of the test texts are longer than the pick reads{most}.{_whole(record)}"
+    what = "documents or queries" if record.profile.head == "vector" else "test texts"
+    return f"{percent(evidence.truncated)} of the {what} are longer than the pick reads{most}.{_whole(record)}"
 
 
 def _whole(record: Record) -> str:

@@ -113,7 +113,7 @@ def predict(
     bundle: Bundle,
     source: Annotated[str, Argument(metavar="INPUT", help="A file of rows; - or nothing for standard input.")] = "-",
     out: Annotated[Path | None, Option(metavar="FILE", help=".jsonl, or .csv, .tsv, .parquet with columns.")] = None,
-    top: Annotated[int | None, Option(metavar="N", min=1, help="Add the N likeliest labels.")] = None,
+    top: Annotated[int | None, Option(metavar="N", min=1, help="Add the N likeliest labels or documents.")] = None,
 ) -> None:
     """Answer each row of a file, or each line of standard input.
 
@@ -133,11 +133,12 @@ def predict(
         with show.bar("predict") as progress:
             answers = [answer for chunk in show.along(chunks, progress) for answer in model.predict(chunk)]
             likeliest = given.likeliest(model, rows, top) if top else None
+        told = given.shortened(model, answers, top)
         if out:
-            data.write(found, answers, out, top=likeliest)
+            data.write(found, told, out, top=likeliest)
         else:
             with show.printing():
-                show.lines(data.lines(answers, top=likeliest))
+                show.lines(data.lines(told, top=likeliest))
 
 
 @app.command()

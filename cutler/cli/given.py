@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from cutler import data
 from cutler.data import formats, opened
@@ -13,7 +14,7 @@ from cutler.errors import UsageError
 
 if TYPE_CHECKING:
     from cutler.bundle import Bundle
-    from cutler.types import Row, Task
+    from cutler.types import Answer, Row, Task
 
 CUT = re.compile(r"[,;\t|]")
 
@@ -53,11 +54,13 @@ def _columns(task: Task) -> set[str]:
     return {*task.inputs, *(task.columns[role] for role in task.inputs), *task.features}
 
 
-def likeliest(model: Bundle, rows: Sequence[Row], count: int) -> list[list[tuple[str, float]]]:
-    """For each row the labels of highest probability, highest first.
+def likeliest(model: Bundle, rows: Sequence[Row], count: int) -> Sequence[Sequence[tuple[Any, ...]]]:
+    """For each row the labels of highest probability, highest first; or documents with their nearness and texts.
 
     Raises UsageError where a row has no label of its own.
     """
+    if model.task.head == "vector":
+        return model.found(rows, count)
     if not model.labels or model.task.head == "tags":
         raise UsageError("a bundle that answers each row with labels for --top", found=model.task.name,
                          do="leave --top out")  # fmt: skip
@@ -66,3 +69,10 @@ def likeliest(model: Bundle, rows: Sequence[Row], count: int) -> list[list[tuple
         order = sorted(range(len(row)), key=lambda label: -row[label])
         found.append([(model.labels[label], row[label]) for label in order[:count]])
     return found
+
+
+def shortened(model: Bundle, answers: Sequence[Answer], count: int | None) -> Sequence[Answer]:
+    """The answers; of documents only as many as were asked for."""
+    if model.task.head != "vector" or count is None:
+        return answers
+    return [replace(answer, value=answer.value[:count]) for answer in answers]

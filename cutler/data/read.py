@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cutler.data import formats, frames, graph
+from cutler.data import corpora, formats, frames, graph
 from cutler.data.opened import TEXT_FORMATS, from_path, from_standard_input, no_rows, unreadable
 from cutler.errors import DataError
 from cutler.types import Beside, Row, Table
@@ -27,22 +27,31 @@ def read(source: Any, *, edges: Any = None) -> Table:
     """The rows of a source, as they were found, by part; with `edges` between their ids, a file or pairs, if any.
 
     `source` is the path of a csv, tsv, json, jsonl, parquet or conll file (gzip or not), or of a folder that holds such
-    files named train, validation (valid, dev) and test, or that `save_to_disk` of the `datasets` package wrote; "-"
-    for standard input; a pandas DataFrame, a pyarrow Table, a Dataset or DatasetDict, a list of mappings, or a
-    mapping from part to any of these. Raises DataError where it is missing, empty, binary, not UTF-8 or ragged.
+    files named train, validation (valid, dev) and test, or corpus, queries and qrels, or that `save_to_disk` of the
+    `datasets` package wrote; "-" for standard input; a pandas DataFrame, a pyarrow Table, a Dataset or DatasetDict, a
+    list of mappings, or a mapping from part to any of these. Raises DataError where it is missing, empty, binary, not
+    UTF-8 or ragged.
     """
     if edges is not None:
         return replace(read(source), beside=Beside(edges=_edges(edges)))
     found = _graph(source)
     if found:
         return found
+    beside = Beside()
     if isinstance(source, str | Path):
         name = "standard input" if str(source) == "-" else str(source)
-        parts = {"train": rows(source)} if str(source) == "-" or not Path(source).is_dir() else _folder(Path(source))
+        if str(source) != "-" and corpora.is_one(Path(source)):
+            parts, beside = corpora.of_folder(Path(source), PART_OF)
+        else:
+            folder = str(source) != "-" and Path(source).is_dir()
+            parts = _folder(Path(source)) if folder else {"train": rows(source)}
     else:
         name = f"the {type(source).__name__} given"
         parts = _object(source)
-    return Table(name, _checked(name, parts))
+        if set(corpora.NAMES) <= set(parts):
+            corpus, queries, judged = (parts[each] for each in corpora.NAMES)
+            parts, beside = corpora.of_tables(corpus, queries, {"train": judged}, name=name)
+    return Table(name, _checked(name, parts), beside)
 
 
 def _edges(given: Any) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from cutler.types import Row, SetAside, Task
 
 WORDS = "tokens"
 """The role of words that are tagged; its cells are lists, or strings that spell one or have spaces between words."""
-AS_TEXT = (WORDS, "source", chats.PROMPT)
+AS_TEXT = (WORDS, "source", chats.PROMPT, "query")
 """Roles of which rows to answer may also hold a `text`."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from cutler.data import carve, duplicates, graph
+from cutler.data.corpora import gathered, refuse_none
 from cutler.data.roles import labelled, present
 from cutler.errors import DataError, UsageError, nearest
 from cutler.types import Row, SetAside, Splits, Table, Task
@@ -36,6 +37,8 @@ def split(table: Table, task: Task, *, seed: int = 0, group: str | None = None) 
     """
     _refuse_seed(seed)
     _refuse_unknown(table, group)
+    table = gathered(table, task)
+    refuse_none(table, task)
     parts, aside = _usable(table, task)
     _refuse_few(parts["train"], aside, task=task)
     _refuse_unlearnable(parts["train"], task)

@@ -16,8 +16,8 @@ from typing import Any
 from cutler.errors import OutputError, UsageError
 from cutler.types import Answer, Row, Span
 
-Top = Sequence[Sequence[tuple[str, float]]]
-"""For each row its likeliest labels, with their probabilities."""
+Top = Sequence[Sequence[tuple[Any, ...]]]
+"""For each row its likeliest labels with their probabilities, or documents with nearness and text."""
 
 
 def write(rows: Sequence[Row], answers: Sequence[Answer], path: str | Path, *, top: Top | None = None) -> None:
@@ -48,7 +48,7 @@ def lines(answers: Sequence[Answer], *, top: Top | None = None) -> Iterator[str]
         told = {"tags": answer.tags, "offsets": answer.offsets}
         found |= {name: value for name, value in told.items() if value is not None}
         if top is not None:
-            found["top"] = [[label, _known(p)] for label, p in top[number - 1]]
+            found["top"] = [[label, _known(p), *text] for label, p, *text in top[number - 1]]
         yield json.dumps(found, ensure_ascii=False)
 
 

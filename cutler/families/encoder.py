@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from cutler import catalog, train
+from cutler.families import _contrast, _vectors
 from cutler.families._course import CHECKING, MOST_CHECKED, Course
 from cutler.families._spans import Spans, tokens_a_row, tokens_of_windows
 from cutler.families._targets import Targets
@@ -22,12 +23,11 @@ from cutler.models import local, pace
 from cutler.models import states as stored
 from cutler.models.base import Decision, decision_in, sides_of, texts_of, words_in
 from cutler.models.longtexts import LOCAL, WINDOWS, in_windows, locally
-from cutler.models.network import InTorch, Side, Transformer, Upper, grown
+from cutler.models.network import Side, Transformer, Upper, grown
 from cutler.models.pairs import combine
-from cutler.models.reading import PointingInTorch
 from cutler.models.textstates import stored_text_states
 from cutler.models.windows import windows
-from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Row, Task
+from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Model, Monitor, Pace, Profile, Row, Task
 
 PACKED_S = 14.0
 """Seconds to read the checkpoint, fit the first head, export the graph and measure the artefact."""
@@ -35,13 +35,16 @@ PACKED_S = 14.0
 
 class Encoder(Family):
     name = "encoder"
-    heads = ("class", "classes", "number", "tags", "span")
+    heads = ("class", "classes", "number", "tags", "span", "vector")
     trained_in_steps = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         known = [(name, catalog.find(name)) for name in checkpoints]
         if task.head == "span":
             return _of_spans(self.name, profile, known)
+        if task.head == "vector":
+            return [candidate for name, found in known if found.architecture == "encoder"
+                    for candidate in _contrast.proposed(self.name, name, profile)]  # fmt: skip
         return [
             Candidate(self.name, name, {
                 "trained_layers": layers, "learning_rate": rate_of(layers, found.layers), "joint": joint, **read,
@@ -54,12 +57,16 @@ class Encoder(Family):
         ]  # fmt: skip
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
+        if profile.head == "vector":
+            return _vectors.estimate(candidate, profile)
         checkpoint = catalog.find(candidate.checkpoint)
         passes = 1 + 3 * 4 * candidate["trained_layers"] / checkpoint.layers  # four epochs
         return pace.estimate(checkpoint, profile, depth=checkpoint.layers, max_tokens=candidate["max_tokens"],
                              passes=passes, way=candidate.get("reading"))  # fmt: skip
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
+        if task.head == "vector":
+            return _contrast.paced(candidate, fold, profile)
         checkpoint = catalog.find(candidate.checkpoint)
         way, here = candidate.get("reading"), locally(candidate)
         lengths = pace.typical_lengths(profile, candidate["max_tokens"], way)
@@ -78,12 +85,14 @@ class Encoder(Family):
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
-    ) -> InTorch | PointingInTorch:
+    ) -> Model:
         if task.head == "span":
             layers = catalog.find(candidate.checkpoint).layers
             return Spans(candidate, task, fold, trained_layers=candidate["trained_layers"], depth=layers, state=state,
                          recipe=recipe_of(candidate), seed=seed).run(until, monitor)  # fmt: skip
         torch.manual_seed(seed)
+        if task.head == "vector":
+            return _contrast.Contrast(candidate, task, fold, state, seed).run(until, monitor)
         course = _Tuned(candidate, task, fold, state, seed)
         return course.run(until, monitor)
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
 from cutler import calibrate, catalog, train
+from cutler.families import _finding, _vectors
 from cutler.families._spans import Spans, tokens_a_row, tokens_of_windows
 from cutler.models import body, pace
 from cutler.models import states as stored
-from cutler.models.base import Headed, texts_of, words_in
+from cutler.models.base import texts_of, words_in
 from cutler.models.longtexts import OVER_WINDOWS, in_windows
 from cutler.models.network import Transformer
 from cutler.models.onnx import Onnx, Pooled
 from cutler.models.pairs import combine
-from cutler.models.reading import PointingInTorch
 from cutler.models.textstates import features_in_windows
 from cutler.models.windows import windows
 from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Model, Monitor, Pace, Profile, Row, Scalar, Task
@@ -41,7 +42,7 @@ HEAD_TOKEN_S = 1.5e-9
 
 class Frozen(Family):
     name = "frozen"
-    heads = ("class", "classes", "number", "tags", "span")
+    heads = ("class", "classes", "number", "tags", "span", "vector")
     refits = True
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
@@ -50,6 +51,9 @@ class Frozen(Family):
         if task.head == "span":
             return [Candidate(self.name, name, {"depth": found.layers, "max_tokens": tokens_of_windows(found, profile)})
                     for name, found in encoders]  # fmt: skip
+        if task.head == "vector":  # which lower layers hardly hold
+            return [Candidate(self.name, name, {"depth": found.layers, "max_tokens": max_tokens})
+                    for name, found in encoders for max_tokens in _vectors.token_limits(found, profile)]  # fmt: skip
         return [
             Candidate(self.name, name, {"depth": depth, **read})
             for name, found in encoders
@@ -58,10 +62,14 @@ class Frozen(Family):
         ]
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
+        if profile.head == "vector":
+            return _vectors.estimate(candidate, profile)
         return pace.estimate(catalog.find(candidate.checkpoint), profile, depth=candidate["depth"],
                              max_tokens=candidate["max_tokens"], passes=1.0, way=candidate.get("reading"))  # fmt: skip
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
+        if task.head == "vector":
+            return replace(_vectors.reading_pace(candidate, profile), fixed_s=PACKED_S)
         checkpoint = catalog.find(candidate.checkpoint)
         if task.head == "span":
             return _pace_of_spans(checkpoint, candidate, fold, profile)
@@ -80,11 +88,13 @@ class Frozen(Family):
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
-    ) -> Headed | PointingInTorch:
+    ) -> Model:
         if task.head == "span":
             head = Spans(candidate, task, fold, trained_layers=0, depth=candidate["depth"], state=state,
                          recipe=HEAD_RECIPE, seed=seed)  # fmt: skip
             return head.run(HEAD_EPOCHS * train.steps_per_epoch(len(fold.train), HEAD_RECIPE), monitor)
+        if task.head == "vector":
+            return _finding.found(candidate, task, fold, state=state, monitor=monitor, seed=seed)
         if (state / "start").is_dir():
             return calibrate.go_on(Onnx.load(state / "start"), candidate, task, fold, monitor)
         if task.head == "tags":

@@ -13,7 +13,8 @@ from cutler.models.base import Stored
 FORMATS = {"constant": "Constant", "tfidf": "Tfidf", "static": "Static", "onnx": "Onnx", "ensemble": "Ensemble",
            "wordwindow": "WordWindow", "copied": "Copied", "pointing": "Pointer", "sentences": "Sentences",
            "likelihood": "Likelihood", "writer": "Writer", "endpoint": "Endpoint", "tree": "Tree",
-           "graph": "Graph", "seq2seq": "Seq2Seq"}  # fmt: skip
+           "graph": "Graph", "seq2seq": "Seq2Seq", "lexical": "Lexical", "dense": "Dense",
+           "fused": "Fused"}  # fmt: skip
 
 
 def load(folder: Path) -> Stored:

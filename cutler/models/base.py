@@ -137,6 +137,10 @@ class Stored(Model):
         """The share of rows that the model does not read whole."""
         return 0.0
 
+    def without_examples(self) -> Self:
+        """The same model, in place, without texts of the data where it answers with these."""
+        return self
+
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What JSON can hold of this format."""

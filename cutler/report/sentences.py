@@ -42,6 +42,8 @@ def calibrated(record: Record) -> str:
     found = record.calibration
     if record.profile.head == "number" or not found:
         return "none: the answer is a number" if record.profile.head == "number" else "not calibrated"
+    if record.profile.head == "vector":
+        return "none: documents are answered, in order"
     if not found.get("part", "validation"):
         return "none: it answers without probabilities"
     told = f"calibrated on {found.get('rows', 0):,} rows of {found.get('part', 'validation')}"

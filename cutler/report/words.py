@@ -23,6 +23,10 @@ NAMES = {
     "f1": "F1",
     "pearson": "Pearson",
     "spearman": "Spearman",
+    "ndcg_at_10": "nDCG@10",
+    "recall_at_10": "recall@10",
+    "recall_at_100": "recall@100",
+    "mrr_at_10": "MRR@10",
 }
 NONE = "–"
 NB = "\u00a0"  # a number and its unit stay on one line

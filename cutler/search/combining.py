@@ -7,14 +7,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from cutler import measure, registry
 from cutler.models.base import decision_in
 from cutler.models.ensemble import member_folder
 from cutler.search.planning import NO_MEMBERS, Planner, at_best
-from cutler.search.trials import Bench, load, scored, scores_of
+from cutler.search.trials import Bench, answers_of, load, scored, scores_of
 from cutler.types import Candidate, Cost, Plan, PlanItem, Trial
 
 log = logging.getLogger(__name__)
@@ -53,14 +52,16 @@ def combine(
 
 def _proposed(able: Mapping[Candidate, Trial], bench: Bench) -> list[PlanItem]:
     """What each way of combining proposes of the best of every family, of those that know all labels."""
-    used = [trial for trial in able.values() if trial.candidate.family not in NO_MEMBERS and scored(trial)]
+    vectors = bench.task.head == "vector"
+    used = [trial for trial in able.values()
+            if trial.candidate.family not in NO_MEMBERS and (scored(trial) or vectors)]  # fmt: skip
     if len(used) < 2 or not bench.clock.allows(PROPOSING_S):
         return []
     labels = max(map(labels_of, used), key=len)
     best: dict[str, Trial] = {}
     for trial in sorted((trial for trial in used if labels_of(trial) == labels), key=lambda trial: trial.score):
         best[trial.candidate.family] = trial
-    of_best = {trial.candidate: scores_of(trial) for trial in best.values()}
+    of_best = {trial.candidate: judged_by(trial, bench) for trial in best.values()}
     answered = bench.profile.n_test + bench.profile.n_calibration
     return [
         PlanItem(candidate, len(bench.fold.train), (1,), seconds_of([able[m] for m in candidate.members], answered))
@@ -69,7 +70,7 @@ def _proposed(able: Mapping[Candidate, Trial], bench: Bench) -> list[PlanItem]:
 
 
 def _of(
-    name: str, labels: Sequence[str], scored: Mapping[Candidate, np.ndarray], bench: Bench
+    name: str, labels: Sequence[str], scored: Mapping[Candidate, Any], bench: Bench
 ) -> list[Candidate]:
     combiner = registry.combiner(name)
     if bench.task.head not in combiner.heads:
@@ -83,7 +84,13 @@ def _of(
 
 
 def labels_of(trial: Trial) -> tuple[str, ...]:
-    return decision_in(Path(trial.folder) / "model").labels
+    """The labels that a trial's model tells apart; none of what finds documents."""
+    return decision_in(Path(trial.folder) / "model").labels if scored(trial) else ()
+
+
+def judged_by(trial: Trial, bench: Bench) -> Any:
+    """What a combination is made by: a member's scores on validation, or its answers where it scores no labels."""
+    return scores_of(trial) if scored(trial) else answers_of(bench.task, bench.fold.validation, trial)
 
 
 def seconds_of(members: Sequence[Trial], n_answered: int) -> float:
@@ -118,7 +125,7 @@ def _tried(item: PlanItem, able: Mapping[Candidate, Trial], bench: Bench, *, fix
 
 def _built(item: PlanItem, members: Sequence[Trial], bench: Bench) -> Trial:
     combiner = registry.combiner(item.candidate.family)
-    fitted, scores = [load(member) for member in members], [scores_of(member) for member in members]
+    fitted, scores = [load(member) for member in members], [judged_by(member, bench) for member in members]
     with bench.counted(item.candidate):
         model, judged = combiner.combine(item.candidate, bench.task, bench.fold.validation, fitted, scores)
     bench.spent[item.candidate] += sum(member.cost.train_s for member in members)

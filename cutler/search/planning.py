@@ -211,7 +211,10 @@ class Planner:
 
     def _climbers(self, *, light: bool) -> list[tuple[Candidate, Pace]]:
         paced = self._paced([(f, c) for f, c in self.feasible if f.trained_in_steps and f.light == light])
-        return [(c, replace(pace, row_s=0.0) if pace.shares in self.shared else pace) for c, pace in paced]
+        return [
+            (c, replace(pace, row_s=0.0) if pace.shares in self.shared
+             else replace(pace, fixed_s=pace.fixed_s + pace.shared_s)) for c, pace in paced
+        ]  # fmt: skip
 
     @property
     def last(self) -> tuple[str, ...]:
@@ -277,13 +280,13 @@ def _shots(
     items: list[PlanItem] = []
     paid: dict[str, int] = {}
     for candidate, pace in candidates:
-        row_s = 0.0 if pace.shares in paid else pace.row_s
-        room = left_s * share - pace.fixed_s
+        row_s, shared_s = (0.0, 0.0) if pace.shares in paid else (pace.row_s, pace.shared_s)
+        room = left_s * share - pace.fixed_s - shared_s
         rows = paid.get(pace.shares, n_train)
         if row_s and row_s * (rows + n_validation) > room:
             rows = int(room / row_s) - n_validation
         if room > 0 and rows >= least:
-            items.append(PlanItem(candidate, rows, (1,), pace.fixed_s + row_s * (rows + n_validation)))
+            items.append(PlanItem(candidate, rows, (1,), pace.fixed_s + shared_s + row_s * (rows + n_validation)))
             left_s -= items[-1].seconds
             if pace.shares:
                 paid[pace.shares] = rows

@@ -93,17 +93,18 @@ class Bench:
         except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
             return self.failed(item, error)
 
-    def finish(self, item: PlanItem, model: Model, *, step: int, scores: np.ndarray | None = None) -> Trial:
+    def finish(self, item: PlanItem, model: Model, *, step: int, scores: Any = None) -> Trial:
         """What ships is saved, read back, judged on validation and measured.
 
-        `scores` on validation stand in for those of the model itself where these would flatter it.
+        `scores` on validation, or answers of what scores no labels, stand in for the model's own where these would
+        flatter it.
         """
         began = time.monotonic()
         trial = self._finished(item, model, step=step, scores=scores)
         self.finish_s = max(self.finish_s, time.monotonic() - began)
         return trial
 
-    def _finished(self, item: PlanItem, model: Model, *, step: int, scores: np.ndarray | None) -> Trial:
+    def _finished(self, item: PlanItem, model: Model, *, step: int, scores: Any) -> Trial:
         folder = self.state(item.candidate) / "model"
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder)
@@ -136,10 +137,11 @@ class Bench:
         rows = [learned[i] for i in chosen]
         return self.task.score(self.task.targets(rows), [answer.judged for answer in model.predict(rows)])
 
-    def _answered(self, model: Stored, scores: np.ndarray | None, folder: Path) -> list[Any] | None:
+    def _answered(self, model: Stored, scores: Any, folder: Path) -> list[Any] | None:
         """What the model answers on validation, kept in `folder` for paired tests; None where that is no number."""
         if not isinstance(model, Fitted):
-            values = [answer.judged for answer in model.predict(self.fold.validation)]
+            own = scores is None
+            values = [answer.judged for answer in model.predict(self.fold.validation)] if own else list(scores)
             (folder / ANSWERS).write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
             return values
         scores = model.scores(self.fold.validation) if scores is None else scores

@@ -13,7 +13,7 @@ from cutler.types import ID, Row, Table, Task
 __all__ = ["check_floors", "choose"]
 
 TARGETS = (*_columns.NAMES, "tags")
-OWN_COLUMNS = ("text", "span")
+OWN_COLUMNS = ("text", "span", "vector")
 """Heads of tasks that find their columns by themselves."""
 WITH_COLUMNS = ("class", "classes", "number")
 """Heads of the tasks whose models may read the columns beside the text."""

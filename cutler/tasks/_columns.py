@@ -32,6 +32,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 WORDS = ("tokens", "words", "token", "word")
 TAGS = ("tags", "ner_tags", "pos_tags", "upos", "tag", "labels", "chunk_tags", "label")
+QUERY = ("query", "queries", "anchor", "question")
+RELEVANT = ("relevant", "relevance_judgements", "judgements", "qrels")
+DOCUMENT = ("document", "passage", "positive", "doc", "pos")
 NOT_A_LABEL = ("nan", "NaN", "NAN")  # how a missing number is spelt in a table of strings
 COUNTER = re.compile(r"(id|idx|index|uid|uuid|guid|key|row|unnamed.*|.*_id|)")
 
@@ -212,6 +215,21 @@ def tagged(rows: Sequence[Row]) -> tuple[str, str]:
     if TAGS[0] in named and (seen[of_words].listed or named[TAGS[0]] in able):
         own = [named[TAGS[0]]]
     return of_words, own[0] if len(own) == 1 else ""
+
+
+def searched(rows: Sequence[Row]) -> tuple[str, str]:
+    """The columns of queries and of the documents that answer them, "" where there is none of such a name.
+
+    Beside judged documents any others may stand; a lone document beside a query only where nothing else does, since
+    with a label or a number the two would be a pair that is judged.
+    """
+    seen = looks(sample(rows))
+    named = {plain(name): name for name in reversed(seen)}
+    query = next((named[name] for name in QUERY if name in named), "")
+    judged = next((named[name] for name in RELEVANT if name in named), "")
+    lone = next((named[name] for name in DOCUMENT if name in named), "")
+    others = [name for name in seen if name not in (query, lone) and not COUNTER.fullmatch(plain(name))]
+    return query, judged or ("" if others else lone)
 
 
 def _agree(sizes: Sequence[int], others: Sequence[int]) -> bool:

@@ -239,16 +239,19 @@ class Combiner(ABC):
 
     @abstractmethod
     def propose(
-        self, task: Task, rows: Sequence[Row], labels: Sequence[str], scored: Mapping[Candidate, np.ndarray]
+        self, task: Task, rows: Sequence[Row], labels: Sequence[str], scored: Mapping[Candidate, Any]
     ) -> list[Candidate]:
         """Combinations worth building, cheapest first.
 
-        `scored` holds the scores of fitted models on the validation `rows`, columns in the order of `labels`.
+        `scored` holds the scores of fitted models on the validation `rows`, columns in the order of `labels`; of what
+        scores no labels, its answers.
         """
 
     @abstractmethod
     def combine(
         self, candidate: Candidate, task: Task, rows: Sequence[Row], members: Sequence[Any],
-        scores: Sequence[np.ndarray],
-    ) -> tuple[Model, np.ndarray]:  # fmt: skip
-        """The combined model, and its scores on the validation `rows`, not flattered by having been fitted on them."""
+        scores: Sequence[Any],
+    ) -> tuple[Model, Any]:  # fmt: skip
+        """The combined model, and its scores, or answers, on the validation `rows`, not flattered by having been
+        fitted on them.
+        """  # fmt: skip

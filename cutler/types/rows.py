@@ -143,6 +143,7 @@ class Profile:
     `columns` are those beside the text that models may read, with the kind of each (number, category, several);
     `telling` says of each how much of the answer it tells alone, from 0 to 1. `nodes` and `edges` count those of the
     graph that the rows lie in, `edge_faults` the edges that could not be used.
+    `n_documents` are in the corpus beside the rows, if there is one, and `documents` the spread of their words.
     """
 
     task: str
@@ -172,6 +173,8 @@ class Profile:
     edges: int = 0
     edge_faults: Mapping[str, int] = field(default_factory=dict)
     target_words: Spread | None = None
+    n_documents: int = 0
+    documents: Spread = Spread(0.0, 0.0, 0.0, 0.0)
 
     def as_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = without_nan(asdict(self))

@@ -144,10 +144,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long fitting takes: seconds = fixed_s + row_s · rows + step_s · steps.
+    """How long fitting takes: seconds = fixed_s + shared_s + row_s · rows + step_s · steps.
 
-    `answer_s` is what answering one row takes once fitted. Candidates with the same `shares` need the work on rows
-    only once between them.
+    `answer_s` is what answering one row takes once fitted. Candidates with the same `shares` need the work on rows,
+    and `shared_s`, only once between them.
     """
 
     fixed_s: float = 0.0
@@ -155,9 +155,10 @@ class Pace:
     step_s: float = 0.0
     answer_s: float = 0.0
     shares: str = ""
+    shared_s: float = 0.0
 
     def seconds(self, rows: int, steps: int = 0) -> float:
-        return self.fixed_s + self.row_s * rows + self.step_s * steps
+        return self.fixed_s + self.shared_s + self.row_s * rows + self.step_s * steps
 
 
 @dataclass(frozen=True)
