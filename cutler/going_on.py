@@ -15,7 +15,7 @@ from cutler.errors import UsageError
 from cutler.measure import WEIGHTS
 from cutler.models.ensemble import member_folder
 from cutler.models.finder import Finder
-from cutler.search import combining, planning
+from cutler.search import combining, sizing
 from cutler.search.clock import Clock
 from cutler.types import ID, Beside, Candidate, PlanItem, Profile, Row, Splits, Table, Task
 
@@ -90,7 +90,7 @@ def items(
     answers_s = sum(pace.answer_s for pace in paces.values()) * (facts.n_test + facts.n_calibration)
     with clock.holding(answers_s + sum(item.seconds for item in (*at_once, *anew))):
         in_steps = [
-            planning.lone(candidate, pace, splits.fold, clock)
+            sizing.lone(candidate, pace, splits.fold, clock)
             for candidate, pace in paces.items() if registry.family(candidate.family).trained_in_steps
         ]  # fmt: skip
     return (*at_once, *in_steps, *anew)

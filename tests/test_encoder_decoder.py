@@ -17,7 +17,7 @@ from cutler.errors import CheckpointError
 from cutler.models import body, encdec, subwords, warm
 from cutler.models.base import Answering
 from cutler.models.seq2seq import TOKENIZER, WEIGHTS, Seq2Seq, Writing
-from cutler.search import planning
+from cutler.search import sizing
 from cutler.types import Candidate, Constraints, Pace, Plan, PlanItem
 
 ROWS = testing.rows("translation", 60)
@@ -170,11 +170,11 @@ def test_where_time_is_short_the_smallest_model_is_the_one_that_stays():
     part = testing.fold(task.name, 3000)
     tiny, small = family.propose(task, testing.facts(task, part), [])
     slow, quick = Pace(step_s=2.0), Pace(step_s=1.0)
-    enough = [planning.enough_steps(candidate, len(part.train)) for candidate in (tiny, small)]
+    enough = [sizing.enough_steps(candidate, len(part.train)) for candidate in (tiny, small)]
     assert enough[1] == pytest.approx(2 * enough[0], abs=2)
-    items, _ = planning.ladder_of([(tiny, quick), (small, slow)], part, 2.0 * enough[1] + 10)
+    items, _ = sizing.ladder_of([(tiny, quick), (small, slow)], part, 2.0 * enough[1] + 10)
     assert [item.candidate for item in items] == [tiny]
-    items, _ = planning.ladder_of([(tiny, quick), (small, slow)], part, 4.0 * enough[1])
+    items, _ = sizing.ladder_of([(tiny, quick), (small, slow)], part, 4.0 * enough[1])
     assert [item.candidate for item in items] == [tiny, small]
 
 

@@ -99,8 +99,8 @@ def _same_without_torch(model, part, folder):
 def test_ways_of_reading_long_texts_keep_the_contract_of_a_family(family, way, checkpoint, tmp_path):
     maker, part, task = registry.family(family), late(30), registry.task(TASK)()
     candidate = proposed(family, checkpoint, part, way)
-    testing._check_candidate(maker, candidate, task, part, testing.facts(task, part))
-    testing._check_fitting(maker, candidate, task, part, tmp_path)
+    testing.check_candidate(maker, candidate, task, part, testing.facts(task, part))
+    testing.check_fitting(maker, candidate, task, part, tmp_path)
 
 
 def test_both_sides_of_a_pair_are_read_in_windows(checkpoint, tmp_path):

@@ -14,7 +14,7 @@ from cutler import registry, search, testing
 from cutler.errors import ConstraintError
 from cutler.models.base import Decision
 from cutler.models.constant import Constant
-from cutler.search import planning
+from cutler.search import planning, sizing
 from cutler.search.clock import Clock
 from cutler.search.picking import pick
 from cutler.types import Candidate, Constraints, Cost, Fold, Pace, Plan, PlanItem, Trial
@@ -74,8 +74,8 @@ def test_of_a_family_that_shares_its_work_the_dearest_is_planned_first(checkpoin
 
 @pytest.mark.parametrize(("families", "counted"), [(("frozen", "encoder"), False), (("encoder",), True)])
 def test_work_on_rows_that_frozen_features_do_is_not_counted_again(families, counted, checkpoint, monkeypatch):
-    paced, real = [], planning.ladder_of
-    monkeypatch.setattr(planning, "ladder_of",
+    paced, real = [], sizing.ladder_of
+    monkeypatch.setattr(sizing, "ladder_of",
                         lambda found, *rest, **more: paced.extend(found) or real(found, *rest, **more))  # fmt: skip
     planned(planner(Constraints(600), checkpoints=[checkpoint], families=families))
     assert {candidate["trained_layers"]: pace.row_s > 0 for candidate, pace in paced} == {1: counted, 2: False}
@@ -84,10 +84,10 @@ def test_work_on_rows_that_frozen_features_do_is_not_counted_again(families, cou
 def test_where_not_all_rows_fit_what_reads_most_of_them_goes_first():
     slow, quick = Pace(1.0, 0.05, shares="whole"), Pace(1.0, 0.02, shares="beginnings")
     paced = [(Candidate("frozen", params={"n": n}), pace) for n, pace in enumerate((slow, quick))]
-    found = planning._shots(paced, BIG, 1000.0, share=0.4, whole=True)
+    found = sizing.shots(paced, BIG, 1000.0, share=0.4, whole=True)
     assert [item.candidate["n"] for item in found] == [0, 1]
-    assert planning._shots(paced, BIG, 100.0, share=0.4, whole=True) == []
-    less = planning._shots(paced[::-1], BIG, 100.0, share=0.4, whole=False)
+    assert sizing.shots(paced, BIG, 100.0, share=0.4, whole=True) == []
+    less = sizing.shots(paced[::-1], BIG, 100.0, share=0.4, whole=False)
     assert [(item.candidate["n"], item.rows) for item in less] == [(1, 1550)]
 
 
@@ -112,8 +112,8 @@ def test_a_plan_of_two_ladders_is_repeated_ladder_by_ladder(checkpoint, tmp_path
 
 
 def test_of_equally_slow_candidates_the_one_proposed_last_stays():
-    enough = planning.enough_steps(Candidate("encoder"), 4000)
-    items, _ = planning.ladder_of(climbers([0.2, 0.2]), BIG, 12 + enough * 0.21)
+    enough = sizing.enough_steps(Candidate("encoder"), 4000)
+    items, _ = sizing.ladder_of(climbers([0.2, 0.2]), BIG, 12 + enough * 0.21)
     assert [item.candidate["n"] for item in items] == [1]
 
 
@@ -146,9 +146,9 @@ def work_of(items, paces):
     total, running = 0.0, list(zip(items, paces, strict=True))
     for rung in range(len(items[0].until)):
         for item, pace in running:
-            before = item.until[rung - 1] * (1 - planning.DECAY) if rung else 0
+            before = item.until[rung - 1] * (1 - sizing.DECAY) if rung else 0
             total += (item.until[rung] - before) * pace.step_s
-        running = running[: planning.survivors(len(items), rung)]
+        running = running[: sizing.survivors(len(items), rung)]
     return total
 
 
@@ -156,31 +156,31 @@ def work_of(items, paces):
 @pytest.mark.parametrize("left_s", [60.0, 240.0])
 def test_a_ladder_fills_what_is_left_and_does_not_exceed_it(count, left_s):
     given = climbers([0.2] * count)
-    items, dropped = planning.ladder_of(given, BIG, left_s)
+    items, dropped = sizing.ladder_of(given, BIG, left_s)
     work = work_of(items, [pace for _, pace in given][: len(items)])
     assert len(items) + len(dropped) == count
     assert 0.55 * left_s < work < left_s
 
 
 def test_a_ladder_drops_the_slowest_first_where_time_is_short():
-    items, dropped = planning.ladder_of(climbers([0.1, 0.9, 0.2]), BIG, 60.0)
+    items, dropped = sizing.ladder_of(climbers([0.1, 0.9, 0.2]), BIG, 60.0)
     assert [item.candidate["n"] for item in items] in ([0, 2], [0])
     assert dropped[0][0] == "encoder n=1"
     assert "too few" in dropped[0][1]
 
 
 def test_what_is_quick_makes_room_for_what_trains_more_where_that_gets_its_epochs():
-    enough = planning.enough_steps(Candidate("encoder"), 4000)
-    items, dropped = planning.ladder_of(climbers([0.1, 0.2]), BIG, 12 + enough * 0.21)
+    enough = sizing.enough_steps(Candidate("encoder"), 4000)
+    items, dropped = sizing.ladder_of(climbers([0.1, 0.2]), BIG, 12 + enough * 0.21)
     assert [item.candidate["n"] for item in items] == [1]
     assert items[0].until[-1] >= enough
     assert "encoder n=1 needs most of them" in dropped[0][1]
-    items, _ = planning.ladder_of(climbers([0.1, 0.2]), BIG, 2 * (12 + enough * 0.21))
+    items, _ = sizing.ladder_of(climbers([0.1, 0.2]), BIG, 2 * (12 + enough * 0.21))
     assert [item.candidate["n"] for item in items] == [0, 1]
 
 
 def test_a_ladder_never_trains_longer_than_its_most_epochs_on_many_rows():
-    (item,), _ = planning.ladder_of(climbers([0.001]), BIG, 3600.0)
+    (item,), _ = sizing.ladder_of(climbers([0.001]), BIG, 3600.0)
     assert item.until[-1] == registry.family("encoder").epochs[1] * (4000 // 32)
 
 
@@ -209,8 +209,8 @@ def test_small_networks_take_their_share_and_the_larger_get_the_rest(checkpoint,
     (light, while_light), (heavy, while_heavy) = stages[2:4]
     assert while_light == pytest.approx(planning.LIGHT_SHARE * while_heavy, rel=0.1)
     trained = max(each.until[-1] for each in light)
-    assert planning.enough_steps(light[0].candidate, 4000) <= trained
-    assert heavy[-1].until[-1] >= planning.enough_steps(heavy[-1].candidate, 4000)
+    assert sizing.enough_steps(light[0].candidate, 4000) <= trained
+    assert heavy[-1].until[-1] >= sizing.enough_steps(heavy[-1].candidate, 4000)
     assert work.clock.held_s == pytest.approx(0)
 
 
@@ -239,10 +239,10 @@ def test_few_epochs_of_a_small_network_are_left_to_the_larger(checkpoint, monkey
 
 
 def test_of_small_networks_those_from_nothing_go_first_and_then_the_slowest():
-    enough = planning.enough_steps(Candidate("recurrent"), 4000)
+    enough = sizing.enough_steps(Candidate("recurrent"), 4000)
     costs = {("convolutional", ""): 0.1, ("convolutional", "x"): 0.11, ("recurrent", ""): 0.12, ("recurrent", "x"): 0.2}
     given = [(Candidate(*start), Pace(2.0, 1e-3, step_s)) for start, step_s in costs.items()]
-    kept, dropped = planning.ladder_of(given, BIG, 15 + enough * 0.25, light=True)
+    kept, dropped = sizing.ladder_of(given, BIG, 15 + enough * 0.25, light=True)
     assert [item.candidate.name for item in kept] == ["convolutional x"]
     assert [name for name, _ in dropped] == ["recurrent", "convolutional", "recurrent x"]
 
@@ -263,13 +263,13 @@ def test_a_network_from_nothing_is_no_floor(checkpoint, monkeypatch):
 
 @pytest.mark.parametrize(("count", "alive"), [(2, [1, 1]), (3, [2, 1, 1]), (6, [3, 1, 1])])
 def test_survivors_halve_until_one_is_left_for_the_last_rung(count, alive):
-    assert [planning.survivors(count, rung) for rung in range(len(alive))] == alive
+    assert [sizing.survivors(count, rung) for rung in range(len(alive))] == alive
 
 
 def test_a_candidate_alone_gets_steps_whatever_is_left():
     late = Clock(10, began=time.monotonic() - 60)
     (candidate, pace), *_ = climbers([0.5])
-    assert planning.lone(candidate, pace, FOLD, late).until == (planning.LEAST_STEPS,)
+    assert sizing.lone(candidate, pace, FOLD, late).until == (sizing.LEAST_STEPS,)
 
 
 # --- running

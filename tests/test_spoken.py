@@ -8,7 +8,7 @@ import cutler
 from cutler import catalog, registry, testing
 from cutler.families import _asked
 from cutler.models.spoken import answer_of, nearest
-from cutler.search import planning
+from cutler.search import planning, sizing
 from cutler.search.clock import Clock
 from cutler.types import Candidate, Constraints, Fold, Pace
 
@@ -114,10 +114,10 @@ def test_slow_answers_drop_a_costly_candidate_and_leave_others_their_time(decode
 def test_on_a_ladder_what_is_costly_makes_room_first():
     fold = Fold([{}] * 3200, [{}] * 100)
     slow, quick = ((Candidate(name, "c"), Pace(step_s=s)) for name, s in (("decoder", 5.0), ("encoder", 0.5)))
-    items, dropped = planning.ladder_of([quick, slow], fold, 2000.0, make_room=("decoder",))
+    items, dropped = sizing.ladder_of([quick, slow], fold, 2000.0, make_room=("decoder",))
     assert [item.candidate.family for item in items] == ["encoder"]
     assert dropped[0][0].startswith("decoder")
-    items, _ = planning.ladder_of([slow], fold, 2000.0, make_room=("decoder",))
+    items, _ = sizing.ladder_of([slow], fold, 2000.0, make_room=("decoder",))
     assert [item.candidate.family for item in items] == ["decoder"], "alone it stays"
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from cutler import measure, registry
 from cutler.models.base import decision_in
 from cutler.models.ensemble import member_folder
-from cutler.search.planning import NO_MEMBERS, Planner, at_best
+from cutler.search.planning import NO_MEMBERS, Planner
+from cutler.search.sizing import at_best
 from cutler.search.trials import Bench, answers_of, load, scored, scores_of
 from cutler.types import Candidate, Cost, Plan, PlanItem, Trial
 

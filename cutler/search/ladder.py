@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cutler.errors import Stopped
-from cutler.search.planning import DECAY, most_steps, survivors
+from cutler.search.sizing import DECAY, most_steps, survivors
 from cutler.search.trials import Bench
 from cutler.types import Model, PlanItem, Trial
 

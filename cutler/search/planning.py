@@ -11,25 +11,14 @@ from dataclasses import replace
 from itertools import groupby
 
 from cutler import registry
+from cutler.search import sizing
 from cutler.search.clock import Clock
-from cutler.types import LIMITS, Candidate, Constraints, Cost, Family, Fold, Pace, Plan, PlanItem, Profile, Task
+from cutler.types import Candidate, Constraints, Family, Fold, Pace, Plan, PlanItem, Profile, Task
 
-MARGIN = 1.5
-"""A candidate is left out where even an estimate this many times too high would break a limit."""
 TORCH_S = 12.0
 """Below this many seconds left, nothing that needs a checkpoint is started: reading it would use them up."""
 ONE_SHOT_SHARE, LAST_SHARE = 0.4, 0.8
 """The most of what is left that one candidate without steps may take; and where nothing else uses it."""
-LEAST_ROWS = 100
-ENOUGH_ROWS = 2000
-"""Features of fewer rows than this, and than a quarter of them, would say little: that time serves others better."""
-LEAST_STEPS = 40
-BATCH = 32
-DECAY = 0.4
-"""The share of a rung that is run again when the next one goes on from the stable part."""
-RUNGS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (0.25, 1.0)}
-MANY_RUNGS = (0.12, 0.35, 1.0)
-SLACK = 0.95
 LIGHT_SHARE = 0.15
 """The most of what is left that small networks may take where something larger is trained after them."""
 MUCH = 0.35
@@ -71,7 +60,7 @@ class Planner:
 
     def _sift(self, family: Family, candidates: Sequence[Candidate], constraints: Constraints) -> None:
         for candidate in candidates:
-            broken = constraints.broken_by(at_best(family.estimate(candidate, self.profile)))
+            broken = constraints.broken_by(sizing.at_best(family.estimate(candidate, self.profile)))
             if broken:
                 self.infeasible.append((candidate, "foreseen: " + "; ".join(broken)))
             elif family.quotes(candidate) and not self.quoting:
@@ -132,7 +121,7 @@ class Planner:
     @property
     def left_s(self) -> float:
         """What may be planned with, which is somewhat less than what is left."""
-        return self.clock.left_s * SLACK
+        return self.clock.left_s * sizing.SLACK
 
     def _floors(self) -> list[PlanItem]:
         items, left_s = [], self.left_s
@@ -141,7 +130,7 @@ class Planner:
                 n_rows = len(self.fold.train)
                 seconds = family.pace(candidate, self.task, self.fold, self.profile).seconds(n_rows)
                 share = min(1.0, max(left_s / 2, 0.5) / seconds)
-                rows = max(min(LEAST_ROWS, n_rows), int(n_rows * share))
+                rows = max(min(sizing.LEAST_ROWS, n_rows), int(n_rows * share))
                 items.append(PlanItem(candidate, rows, (1,), seconds * rows / n_rows))
                 left_s -= items[-1].seconds
         return items
@@ -160,8 +149,8 @@ class Planner:
             share = self._share_of(registry.family(family))
             ours = [(candidate, pace) for candidate, pace in paced if candidate.family == family]
             quickest = sorted(ours, key=lambda item: item[1].row_s)  # where not all rows fit, most rows go first
-            found = (_shots(ours, self.fold, left_s, share=share, whole=True)
-                     or _shots(quickest, self.fold, left_s, share=share, whole=False))  # fmt: skip
+            found = (sizing.shots(ours, self.fold, left_s, share=share, whole=True)
+                     or sizing.shots(quickest, self.fold, left_s, share=share, whole=False))  # fmt: skip
             planned = {item.candidate for item in found}
             whole = {item.candidate for item in found if item.rows == len(self.fold.train)}
             self.shared |= {pace.shares for candidate, pace in ours if candidate in whole and pace.shares}
@@ -181,14 +170,14 @@ class Planner:
             return []
         share = self._share_of_light()
         room_s = share * self.left_s
-        items, dropped = ladder_of(climbers, self.fold, room_s, light=True)
+        items, dropped = sizing.ladder_of(climbers, self.fold, room_s, light=True)
         if not items and share == 1 and not self.planned:  # nothing else was asked for
-            return [lone(*climbers[-1], self.fold, self.clock)]
+            return [sizing.lone(*climbers[-1], self.fold, self.clock)]
         self.dropped += dropped
-        if share < 1 and items and not _suffices(items[0], len(self.fold.train)):  # better spent on what is larger
+        if share < 1 and items and not sizing.suffices(items[0], len(self.fold.train)):  # better spent on larger ones
             self.dropped += [(item.candidate.name, f"{room_s:.0f} s are for small networks, too few") for item in items]
             return []
-        self.kept_s = max(0.0, self.clock.left_s - room_s / SLACK) if share < 1 else 0.0
+        self.kept_s = max(0.0, self.clock.left_s - room_s / sizing.SLACK) if share < 1 else 0.0
         return items
 
     def _share_of_light(self) -> float:
@@ -197,15 +186,15 @@ class Planner:
         None of it where anything larger is trained only if these are not.
         """
         larger = self._climbers(light=False)
-        whole, less = (ladder_of(larger, self.fold, part * self.left_s, make_room=self.last)[0]
+        whole, less = (sizing.ladder_of(larger, self.fold, part * self.left_s, make_room=self.last)[0]
                        for part in (1.0, 1 - LIGHT_SHARE))  # fmt: skip
         return 1.0 if not whole else LIGHT_SHARE if less else 0.0
 
     def _ladder(self) -> list[PlanItem]:
         climbers = self._climbers(light=False)
-        items, dropped = ladder_of(climbers, self.fold, self.left_s, make_room=self.last)
+        items, dropped = sizing.ladder_of(climbers, self.fold, self.left_s, make_room=self.last)
         if climbers and not items and not self.planned:  # nothing else was asked for: a little is better than nothing
-            return [lone(*climbers[0], self.fold, self.clock)]
+            return [sizing.lone(*climbers[0], self.fold, self.clock)]
         self.dropped += dropped
         return items
 
@@ -261,126 +250,3 @@ def _dearest_first(proposed: Sequence[tuple[Family, Candidate]]) -> list[tuple[F
     """Within each family the last proposed first: it is worth most, and cheaper ones share what it has computed."""
     groups = groupby(proposed, key=lambda item: item[0].name)
     return [item for _, group in groups for item in reversed(list(group))]
-
-
-def at_best(cost: Cost) -> Cost:
-    """The cost if every estimate were as much too high as it may be."""
-    return Cost(**{name: getattr(cost, name) / MARGIN for name in LIMITS})
-
-
-def _shots(
-    candidates: Sequence[tuple[Candidate, Pace]], fold: Fold, left_s: float, *, share: float, whole: bool
-) -> list[PlanItem]:
-    """The candidates of a family that get all training rows within their share of the time; or, not `whole`, enough.
-
-    What shares its work on rows with an earlier one takes the rows that this one paid for.
-    """
-    n_train, n_validation = len(fold.train), len(fold.validation)
-    least = n_train if whole else min(n_train, max(LEAST_ROWS, min(n_train // 4, ENOUGH_ROWS)))
-    items: list[PlanItem] = []
-    paid: dict[str, int] = {}
-    for candidate, pace in candidates:
-        row_s, shared_s = (0.0, 0.0) if pace.shares in paid else (pace.row_s, pace.shared_s)
-        room = left_s * share - pace.fixed_s - shared_s
-        rows = paid.get(pace.shares, n_train)
-        if row_s and row_s * (rows + n_validation) > room:
-            rows = int(room / row_s) - n_validation
-        if room > 0 and rows >= least:
-            items.append(PlanItem(candidate, rows, (1,), pace.fixed_s + shared_s + row_s * (rows + n_validation)))
-            left_s -= items[-1].seconds
-            if pace.shares:
-                paid[pace.shares] = rows
-    return items
-
-
-def ladder_of(
-    candidates: Sequence[tuple[Candidate, Pace]], fold: Fold, left_s: float, *, light: bool = False,
-    make_room: Sequence[str] = (),
-) -> tuple[list[PlanItem], list[tuple[str, str]]]:
-    """Rungs for what trains in steps, and those left out: everyone gets epochs enough, or fewer are tried.
-
-    The slowest, which has most to train, stays as long as it gets enough epochs alone, and the quickest make room
-    for it; otherwise it goes itself. Of equally slow ones the last counts as the slowest where it stays, and the first
-    where it goes: families propose what is worth most last. Of small networks (`light`) those that start from nothing
-    go first, then the slowest. Before any other goes, families that are to `make_room` do, the slowest first.
-    """
-    alive, dropped = list(candidates), []
-    while alive:
-        most_s = max(pace.step_s for _, pace in alive)
-        slow = [item for item in alive if item[1].step_s == most_s]
-        first, slowest = slow[0], slow[-1]
-        enough = enough_steps(slowest[0], len(fold.train))
-        steps, alone = (_work_s(left_s, running, fold) / most_s for running in (alive, [slowest]))
-        if steps >= (enough if len(alive) > 1 else LEAST_STEPS):
-            break
-        left = f"{max(left_s, 0):.0f} s are {'for small networks' if light else 'left'}"
-        why = f"{left}, too few for {enough} steps of {most_s:.2f} s"
-        costly = [item for item in alive if item[0].family in make_room]
-        if light:
-            gone = min(alive, key=lambda item: (item[0].checkpoint != "", -item[1].step_s))
-        elif costly and len(costly) < len(alive):
-            gone = max(costly, key=lambda item: item[1].step_s)
-        elif len(alive) > 1 and alone >= enough and not registry.family(slowest[0].family).slowest_goes:
-            gone = min((item for item in alive if item is not slowest), key=lambda item: item[1].step_s)
-            why = f"{left}, and {slowest[0].name} needs most of them for {enough} steps of {most_s:.2f} s"
-        else:
-            gone = first
-        alive.remove(gone)
-        dropped.append((gone[0].name, why))
-    work_s = _work_s(left_s, alive, fold) if alive else 0.0
-    return [_climber(candidate, pace, fold, work_s, len(alive)) for candidate, pace in alive], dropped
-
-
-def enough_steps(candidate: Candidate, rows: int) -> int:
-    """The steps from which on a candidate's score says what it is worth."""
-    return max(LEAST_STEPS, registry.family(candidate.family).epochs_of(candidate)[0] * rows // batch_of(candidate))
-
-
-def _suffices(item: PlanItem, rows: int) -> bool:
-    return bool(item.until) and item.until[-1] >= enough_steps(item.candidate, rows)
-
-
-def most_steps(candidate: Candidate, rows: int) -> int:
-    """The steps after which training on so many rows ends, whatever time is left."""
-    most = registry.family(candidate.family).epochs_of(candidate)[1]
-    return max(most * max(1, rows // batch_of(candidate)), 10 * LEAST_STEPS)
-
-
-def batch_of(candidate: Candidate) -> int:
-    """The training rows that a step draws."""
-    return int(candidate.get("batch", BATCH))
-
-
-def _climber(candidate: Candidate, pace: Pace, fold: Fold, work_s: float, n_alive: int) -> PlanItem:
-    steps = int(min(work_s / pace.step_s, most_steps(candidate, len(fold.train))))
-    rows = min(len(fold.train), steps * batch_of(candidate)) if pace.row_s else len(fold.train)
-    until = tuple(max(LEAST_STEPS // 2, int(steps * share)) for share in rungs_for(n_alive))
-    seconds = pace.fixed_s + pace.row_s * (rows + len(fold.validation)) + until[-1] * pace.step_s
-    return PlanItem(candidate, rows, until, seconds)
-
-
-def lone(candidate: Candidate, pace: Pace, fold: Fold, clock: Clock) -> PlanItem:
-    """The item that gives all that is left to one candidate; a few steps at least, whatever is left."""
-    items, _ = ladder_of([(candidate, pace)], fold, clock.left_s * SLACK)
-    return items[0] if items else PlanItem(candidate, len(fold.train), (LEAST_STEPS,), clock.left_s)
-
-
-def rungs_for(n_candidates: int) -> tuple[float, ...]:
-    """The ends of the rungs as shares of the whole."""
-    return RUNGS.get(n_candidates, MANY_RUNGS)
-
-
-def survivors(n_candidates: int, rung: int) -> int:
-    """How many go on after a rung: a third after the first of three, one into the last."""
-    return 1 if rung + 2 >= len(rungs_for(n_candidates)) else max(1, -(-n_candidates // 2))
-
-
-def _work_s(left_s: float, alive: Sequence[tuple[Candidate, Pace]], fold: Fold) -> float:
-    """Seconds of training that the winner of the ladder gets, such that all rungs together fill what is left."""
-    ends = rungs_for(len(alive))
-    running, factor, before = len(alive), 0.0, 0.0
-    for rung, end in enumerate(ends):
-        factor += running * (end - (1 - DECAY) * before)
-        before, running = end, survivors(len(alive), rung)
-    once = sum(p.fixed_s / 2 + p.row_s * (len(fold.train) + len(fold.validation)) for _, p in alive)
-    return max(0.0, (left_s - once - max(p.fixed_s for _, p in alive)) / factor)
