@@ -105,6 +105,16 @@ def test_what_a_busy_machine_made_us_drop_is_planned_anew_by_speeds_measured_ane
     assert work.clock.reserve_s == 3.0
 
 
+def test_what_would_answer_too_slowly_is_dropped_and_takes_no_time_from_others(checkpoint, monkeypatch):
+    monkeypatch.setattr(type(registry.family("frozen")), "pace", lambda *_: Pace(fixed_s=1.0, answer_s=60.0))
+    work = planner(Constraints(120), checkpoints=[checkpoint], families=("majority", "frozen", "encoder"))
+    planned_families = [[each.candidate.family for each in items] for items in work.stages(dry=True)]
+    assert planned_families[:2] == [["majority"], []]
+    assert planned_families[3][0] == "encoder"
+    assert all("its answers on test would take" in why for name, why in work.dropped if name.startswith("frozen"))
+    assert work.clock.reserve_s < 60
+
+
 def test_a_plan_of_two_ladders_is_repeated_ladder_by_ladder(checkpoint, tmp_path):
     rates = [replace(each, stage=n % 2) for n, each in enumerate(climbing(checkpoint, (4,), rates=(2e-3, 1e-3)))]
     found = run(rates, tmp_path)

@@ -19,6 +19,8 @@ TORCH_S = 12.0
 """Below this many seconds left, nothing that needs a checkpoint is started: reading it would use them up."""
 ONE_SHOT_SHARE, LAST_SHARE = 0.4, 0.8
 """The most of what is left that one candidate without steps may take; and where nothing else uses it."""
+ANSWER_SHARE = 0.5
+"""What would take more than this share of what is left to answer test and calibration rows leaves others no time."""
 LIGHT_SHARE = 0.15
 """The most of what is left that small networks may take where something larger is trained after them."""
 MUCH = 0.35
@@ -49,6 +51,7 @@ class Planner:
         self.kept_s = 0.0
         self.planned: list[PlanItem] = []
         self.shared: set[str] = set()
+        self.answers_s: dict[Candidate, float] = {}
         self.dropped: list[tuple[str, str]] = []
         self.held: list[tuple[str, str]] = []
         self.infeasible: list[tuple[Candidate, str]] = []
@@ -94,6 +97,7 @@ class Planner:
                 room_s = self.clock.left_s - self.kept_s
             taken_s += min(sum(item.seconds for item in items), room_s) if dry else 0.0
             self.planned += items
+            self._reserve(self.planned)
             with self.clock.holding(self.kept_s):  # while the stage runs
                 yield items
             self.kept_s = 0.0
@@ -220,20 +224,26 @@ class Planner:
     def _paced(self, candidates: Sequence[tuple[Family, Candidate]]) -> list[tuple[Candidate, Pace]]:
         """The candidates with their pace; what answering test and calibration rows will take is kept from the clock.
 
-        What is costly, and would answer so slowly that others were left without time, is dropped instead.
+        What would answer so slowly that others were left without time is dropped instead, unless it is all there is.
         """
         found = []
         for family, candidate in candidates:
             pace = family.pace(candidate, self.task, self.fold, self.profile)
-            answers_s = pace.answer_s * (self.profile.n_test + self.profile.n_calibration)
-            if self._costly(family) and answers_s > self._share_of(family) * self.clock.left_s:
+            self.answers_s[candidate] = answers_s = pace.answer_s * (self.profile.n_test + self.profile.n_calibration)
+            share = min(self._share_of(family), ANSWER_SHARE)
+            if self.planned and answers_s > share * self.clock.left_s:
                 left = f"{self.clock.left_s:.0f} s are left"
                 self.feasible.remove((family, candidate))
                 self.dropped.append((candidate.name, f"{left}, and its answers on test would take {answers_s:.0f} s"))
             else:
-                self.clock.reserve_s = max(self.clock.reserve_s, self.clock.least_s + answers_s)
                 found.append((candidate, pace))
+        self._reserve([*self.planned, *(PlanItem(candidate, 0, (), 0.0) for candidate, _ in found)])
         return found
+
+    def _reserve(self, items: Sequence[PlanItem]) -> None:
+        """Keep from the clock what the slowest of these would take to answer test and calibration rows."""
+        answers_s = max((self.answers_s.get(item.candidate, 0.0) for item in items), default=0.0)
+        self.clock.reserve_s = self.clock.least_s + answers_s
 
 
 def _is_floor(family: Family, candidate: Candidate) -> bool:
