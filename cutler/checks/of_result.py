@@ -66,7 +66,9 @@ def cut_short(record: Record, evidence: Evidence) -> Seen:
     """Fires when the pick does not read more than 1 in 200 test texts to their end."""
     if evidence.truncated <= CUT_SHORT:
         return None
-    reads = min((checkpoint.max_tokens for checkpoint in record.picked_checkpoints), default=0)
+    pick = record.pick.trial.candidate
+    chosen = [int(each["max_tokens"]) for each in (pick, *pick.members) if each.get("max_tokens")]
+    reads = min(chosen or [checkpoint.max_tokens for checkpoint in record.picked_checkpoints], default=0)
     most = f" (it reads {reads:,} tokens at most)" if reads else ""
     what = "documents or queries" if record.profile.head == "vector" else "test texts"
     return f"{percent(evidence.truncated)} of the {what} are longer than the pick reads{most}.{_whole(record)}"

@@ -153,7 +153,7 @@ def _cost_of_tagging(profile: Profile) -> Cost:
     kept = min(200 * words**0.6, MAX_WEIGHTS / n_tags)
     size = kept * (4 + 2 * n_tags) / 1e6
     return Cost(size_mb=size, memory_mb=185 + 6 * size, latency_ms=0.5 + 0.03 * profile.words.p95,
-                train_s=2 + words * (5e-5 + 1e-5 * n_tags))  # fmt: skip
+                train_s=2 + words * (1e-4 + 2e-5 * n_tags))  # fmt: skip
 
 
 def _climb(reached: Callable[[int], float]) -> float:
