@@ -35,6 +35,7 @@ from cutler.errors import UsageError
 from cutler.search import combining, planning, refitting
 from cutler.search.clock import Clock
 from cutler.types import (
+    Candidate,
     Checkpoint,
     Constraints,
     Plan,
@@ -89,7 +90,7 @@ def fit(
     argument cannot be worked with, before training wherever that can be known.
     """
     job = _job(out, constraints, threads, progress)
-    given = _given(plan, families, checkpoints, seed=seed)
+    given = _given(plan, families, checkpoints, seed=seed, quoting=examples)
     seed = given.seed if given else seed or 0
     _checkpoints([name for item in given.items for name in item.candidate.checkpoints] if given else ())
     with job.stage("read and split"):
@@ -113,7 +114,7 @@ def dry_run(
 ) -> dict[str, Any]:  # fmt: skip
     """What `fit` would do with the same arguments: task, profile and plan; nothing is trained or written."""
     job = _job(out, constraints, threads, progress)
-    given = _given(plan, families, checkpoints, seed=seed)
+    given = _given(plan, families, checkpoints, seed=seed, quoting=examples)
     table = data.read(source, edges=edges)
     asked = tasks.choose(table, name=task, columns=columns, metric=metric, features=features, apart=_apart(group))
     tasks.check_floors(asked, table, job.constraints.floors)
@@ -253,9 +254,12 @@ def read_plan(path: Path | str) -> Plan:
 
 
 def _given(
-    plan: Path | str | None, families: Sequence[str], checkpoints: Sequence[str], *, seed: int | None
+    plan: Path | str | None, families: Sequence[str], checkpoints: Sequence[str], *, seed: int | None, quoting: bool
 ) -> Plan | None:
-    """The plan that is to be repeated, if any. Raises UsageError where other choices are made beside it."""
+    """The plan that is to be repeated, if any. Raises UsageError where other choices are made beside it.
+
+    Where rows may not be quoted (`quoting`), models that would hold some of them are not planned again.
+    """
     if plan and (families or checkpoints):
         raise UsageError(
             "a plan, or families and checkpoints", found=f"{plan} and {', '.join([*families, *checkpoints])}",
@@ -267,7 +271,19 @@ def _given(
             f"the seed {found.seed} of the plan, or none", found=f"seed {seed} beside {plan}",
             do="leave the seed out to repeat the plan, or the plan to draw anew",
         )  # fmt: skip
+    quoted = [item.candidate.name for item in found.items if _quotes(item.candidate)] if found and not quoting else []
+    if quoted:
+        raise UsageError(
+            "a plan of models that hold no rows, as examples are to be left out", found=f"{quoted[0]} in {plan}",
+            do="leave --no-examples out, or the plan",
+        )  # fmt: skip
     return found
+
+
+def _quotes(candidate: Candidate) -> bool:
+    """Whether its model, or that of a member, would hold texts of the user's rows."""
+    own = not candidate.members and registry.family(candidate.family).quotes(candidate)
+    return own or any(map(_quotes, candidate.members))
 
 
 def _job(

@@ -51,9 +51,10 @@ class Domain:
         """In (0, 1]: how likely a word of these texts is to this source, against one of the source's own.
 
         1 means that they may come from the same source; 0.25 that on (geometric) average a word of theirs is four
-        times as rare there as a word of its own text.
+        times as rare there as a word of its own text; NaN where there is no word.
         """
-        return min(1.0, math.exp(self.own - self.surprise(texts)))
+        surprise = self.surprise(texts)
+        return math.nan if math.isnan(surprise) else min(1.0, math.exp(self.own - surprise))
 
     def as_json(self) -> str:
         return json.dumps({"words": BUCKETS, "own": round(self.own, 6), "counts": self.counts.tolist()}) + "\n"

@@ -15,7 +15,7 @@ from cutler import api, checks, data, going_on, models, profile, registry, searc
 from cutler.data import columns
 from cutler.errors import MissingPackage, UsageError
 from cutler.models.columns import Columns
-from cutler.types import Constraints, Splits, Table
+from cutler.types import COLUMNS, Constraints, Splits, Table
 
 LABELS = ("late", "lost", "fine")
 
@@ -240,3 +240,8 @@ def test_kinds_are_told_by_values():
     }  # fmt: skip
 
 
+def test_an_empty_cell_is_not_the_value_that_is_spelt_none():
+    rows = [{COLUMNS: {"plan": each}} for each in ("None", "Pro") * 20]
+    found = Columns.of(rows).table([{COLUMNS: {}}, {COLUMNS: {"plan": "None"}}])
+    assert np.isnan(found[0, 0])
+    assert not np.isnan(found[1, 0])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cutler import registry
+from cutler.errors import CheckpointError
 from cutler.types import Vocabulary
 from cutler.types.pretraining import IGNORED
 
@@ -78,3 +81,9 @@ def test_a_block_with_its_spans_out_fills_what_the_network_reads(max_tokens, kno
     block = np.full((1, objective.block(max_tokens)), 100)
     read = objective.examples(block, known, np.random.default_rng(0))["input_ids"]
     assert max_tokens - 1 <= read.shape[1] <= max_tokens
+
+
+def test_spans_need_as_many_sentinels(blocks, known):
+    few = replace(known, sentinels=known.sentinels[:2])
+    with pytest.raises(CheckpointError, match="sentinels"):
+        registry.objective("span_denoising").examples(blocks, few, np.random.default_rng(0))

@@ -519,3 +519,23 @@ def test_trials_over_a_limit_are_not_picked_and_are_named_where_nothing_is_left(
     assert picked([over, fine]).trial is fine
     with pytest.raises(ConstraintError, match="made n=over: broken"):
         picked([over])
+
+
+def test_what_cannot_be_measured_is_dropped_with_its_reason(checkpoint, monkeypatch):
+    def broken(*_):
+        raise ValueError("no such converter")
+
+    monkeypatch.setattr(type(registry.family("frozen")), "pace", broken)
+    work = planner(Constraints(120), checkpoints=[checkpoint], families=("majority", "frozen", "encoder"))
+    families = {item.candidate.family for item in planned(work).items}
+    assert families == {"majority", "encoder"}
+    assert {why for name, why in work.dropped if name.startswith("frozen")} == {"ValueError: no such converter"}
+
+
+def test_a_floor_runs_whatever_it_takes_and_what_is_none_is_dropped(monkeypatch):
+    for name in ("linear", "tree"):
+        monkeypatch.setattr(type(registry.family(name)), "pace", lambda *_: Pace(fixed_s=500.0))
+    plan = planned(planner(Constraints(60), families=("linear", "tree")))
+    told = {(item.candidate.family, item.rows, item.seconds) for item in plan.items}
+    assert told == {("linear", len(FOLD.train), 500.0)}
+    assert any(name.startswith("tree") for name, _ in plan.dropped)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import cutler
 from cutler import catalog, registry, testing
+from cutler.errors import UsageError
 from cutler.families import _asked
+from cutler.models.chat import Chat
 from cutler.models.spoken import answer_of, nearest
 from cutler.search import planning, sizing
 from cutler.search.clock import Clock
-from cutler.types import Candidate, Constraints, Fold, Pace
+from cutler.types import Candidate, Constraints, Fold, Pace, Plan, PlanItem
 
 NAMED = ("text_classification", "text_pair_classification", "multi_label_classification", "text_regression",
          "text_pair_regression", "token_classification")  # fmt: skip
@@ -145,3 +149,15 @@ def test_a_prompt_goes_from_rows_to_a_bundle(decoder, tmp_path):
     assert {trial["status"] for trial in found.card["trials"]} == {"complete"}
     assert found.predict(["my account is locked"])[0].value in {"billing", "delivery", "login"}
     assert cutler.load(tmp_path / "asked").predict(["x"]) == found.predict(["x"])
+
+
+def test_a_plan_of_models_that_hold_rows_is_refused_where_none_may_be_kept(decoder, tmp_path):
+    item = PlanItem(Candidate("prompt", decoder, {"shots": 8, "max_tokens": 400}), 40, (1,), 1.0)
+    (tmp_path / "plan.json").write_text(json.dumps(Plan(0, 1, 60.0, (item,)).as_json()), encoding="utf-8")
+    with pytest.raises(UsageError, match="models that hold no rows"):
+        cutler.fit(testing.rows("text_classification", 60), plan=tmp_path / "plan.json", examples=False)
+
+
+def test_the_day_is_no_part_of_what_is_asked():
+    chat = Chat("{{ strftime_now('%d %b %Y') }}: {{ messages[0]['content'] }}", {})
+    assert chat.render([{"role": "user", "content": "hello"}]) == "26 Jul 2024: hello"

@@ -415,3 +415,21 @@ def test_going_on_learns_from_new_judgements_beside_the_documents_of_before(foun
     newer = found.fine_tune(fresh, out=tmp_path / "newer.cutler", budget="60s")
     assert set(newer.found(["refund the payment"], 1)[0][0][0]) <= set("".join(testing.documents()))
     assert newer.model.documents.ids == found.model.documents.ids
+
+
+def test_a_query_that_is_spelt_in_two_ways_with_other_documents_contradicts_nothing():
+    rows = [{"query": f"what of {n}", "relevant": [[f"d{n}", 1.0]]} for n in range(20)]
+    rows += [{"query": "What of 3?", "relevant": [["d7", 1.0]]}]
+    found = data.split(Table("rows", {"train": rows}, Beside({f"d{n}": f"document {n}" for n in range(20)})), TASK)
+    assert found.conflicts == []
+
+
+def test_no_queries_are_kept_for_probabilities_that_nothing_finds():
+    rows = [{"query": f"{n} of {n * n}", "relevant": [[f"d{n % 20}", 1.0]]} for n in range(1300)]
+    found = data.split(Table("rows", {"train": rows}, Beside({f"d{n}": f"document {n}" for n in range(20)})), TASK)
+    assert not found.calibration
+
+
+def test_a_judgement_without_a_number_is_told():
+    with pytest.raises(ValueError, match="no number for a relevance"):
+        corpora.judgements_in([["d1", None]])

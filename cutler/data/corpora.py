@@ -220,7 +220,10 @@ def judgements_in(cell: Any) -> list[tuple[str, float]]:
     found: dict[str, float] = {}
     for item in listed or ():
         document, relevance = item if isinstance(item, list | tuple) and len(item) == 2 else (item, 1.0)
-        found[str(document)] = max(float(relevance), found.get(str(document), 0.0))
+        try:
+            found[str(document)] = max(float(relevance), found.get(str(document), 0.0))
+        except TypeError as error:
+            raise ValueError(f"no number for a relevance: {relevance!r}"[:60]) from error
     if not any(relevance > 0 for relevance in found.values()):
         raise ValueError("no document judged relevant")
     return sorted(((doc, rel) for doc, rel in found.items() if rel > 0), key=lambda pair: -pair[1])

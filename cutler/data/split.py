@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 FEWEST_ROWS = 8
 LARGEST_PART = 5_000
 SMALL_PART = 50  # rows that validation and test aim for while that is at most a fifth of the rows
+LABELLED = ("class", "classes", "tags")
+"""Heads whose targets are labels, which may contradict each other."""
 CALIBRATED_FROM = 1_000
 LARGEST_CALIBRATION = 500
 
@@ -113,7 +115,7 @@ def _carved(
     """Part -> indices into train, for the parts to make, `calibration`, and the `rest`."""
     want = {part: _share(len(train)) for part in reversed(made)}
     left = len(train) - sum(want.values())
-    if left >= CALIBRATED_FROM and task.head != "text":  # which has no probabilities
+    if left >= CALIBRATED_FROM and task.head not in ("text", "vector"):  # which have no probabilities
         want["calibration"] = min(LARGEST_CALIBRATION, left // 20)
     free = np.arange(len(train))
     if not want:
@@ -165,7 +167,7 @@ def _splits(
     parts: dict[str, list[Row]], keys: dict[str, list[str]], *, aside: list[SetAside], made: tuple[str, ...], task: Task
 ) -> Splits:
     known, tested = set(keys["train"]), set(keys["test"])
-    found = [] if task.head in ("number", "text", "span") else duplicates.conflicts(
+    found = [] if task.head not in LABELLED else duplicates.conflicts(
         parts["train"], keys["train"], inputs=task.inputs, target=task.target
     )  # fmt: skip
     return Splits(

@@ -14,6 +14,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from cutler.data.chats import ROLES, Message
 from cutler.errors import CheckpointError, UsageError, nearest
 
+DAY = datetime(2024, 7, 26)
+"""The day that templates are told who ask for it: what a model answers must not depend on when it is asked."""
+
 
 class Chat:
     """`template` is Jinja, as checkpoints carry it, run in a sandbox; "" for a checkpoint that knows no chat.
@@ -25,7 +28,7 @@ class Chat:
         self.template, self.named = template, dict(named)
         scene = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
                                               extensions=["jinja2.ext.loopcontrols"])  # fmt: skip
-        scene.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
+        scene.globals |= {"raise_exception": _refuse, "strftime_now": DAY.strftime}
         self._filled = scene.from_string(template)
 
     @property

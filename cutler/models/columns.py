@@ -61,7 +61,7 @@ class Columns:
             found[:, place] = [_number(cell) for cell in _cells(rows, name)]
         for place, (name, known) in enumerate(self.values.items(), start=len(self.numbers)):
             places = {value: float(n) for n, value in enumerate(known)}
-            found[:, place] = [places.get(str(cell), np.nan) for cell in _cells(rows, name)]
+            found[:, place] = [np.nan if cell is None else places.get(str(cell), np.nan) for cell in _cells(rows, name)]
         return found
 
     def coded(self, rows: Sequence[Row]) -> sp.csr_matrix:

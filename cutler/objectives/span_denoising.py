@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cutler.errors import CheckpointError
 from cutler.types import Objective, Vocabulary
 
 NOISE = 0.15
@@ -46,6 +47,11 @@ def _read(tokens: int) -> int:
 def _cut(row: np.ndarray, vocabulary: Vocabulary, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """What is left of a row, and what was taken out; the row begins with a piece that is left."""
     noise, spans = counts(len(row))
+    if len(vocabulary.sentinels) < spans:
+        raise CheckpointError(
+            f"a vocabulary with {spans} sentinels, to stand for what is taken out of {len(row)} tokens",
+            found=f"{len(vocabulary.sentinels)}", do="take a T5-type checkpoint, or pretrain one from nothing",
+        )  # fmt: skip
     left, out = _parts(len(row) - noise, spans, draw), _parts(noise, spans, draw)
     ends = np.cumsum(np.ravel(np.stack([left, out], axis=1)))
     pieces = np.split(row, ends[:-1])

@@ -6,6 +6,7 @@ small share; what is left goes to fine-tuning. Both are ladders of rungs in whic
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -14,6 +15,8 @@ from cutler import registry
 from cutler.search import sizing
 from cutler.search.clock import Clock
 from cutler.types import Candidate, Constraints, Family, Fold, Pace, Plan, PlanItem, Profile, Task
+
+log = logging.getLogger(__name__)
 
 TORCH_S = 12.0
 """Below this many seconds left, nothing that needs a checkpoint is started: reading it would use them up."""
@@ -128,16 +131,29 @@ class Planner:
         return self.clock.left_s * sizing.SLACK
 
     def _floors(self) -> list[PlanItem]:
-        items, left_s = [], self.left_s
-        for family, candidate in self.feasible:
-            if _is_floor(family, candidate):
-                n_rows = len(self.fold.train)
-                seconds = family.pace(candidate, self.task, self.fold, self.profile).seconds(n_rows)
-                share = min(1.0, max(left_s / 2, 0.5) / seconds)
-                rows = max(min(sizing.LEAST_ROWS, n_rows), int(n_rows * share))
-                items.append(PlanItem(candidate, rows, (1,), seconds * rows / n_rows))
+        """What needs no checkpoint, on as many rows as half of what is left allows; what is a floor runs anyway."""
+        items, left_s, n_rows = [], self.left_s, len(self.fold.train)
+        for family, candidate in [item for item in self.feasible if _is_floor(*item)]:
+            pace = self._measured(family, candidate)
+            room_s = max(left_s / 2, 0.5)
+            if pace and (family.floor or pace.fixed_s <= room_s):
+                fitting = int((room_s - pace.fixed_s) / pace.row_s) if pace.row_s else n_rows
+                rows = min(n_rows, max(sizing.LEAST_ROWS, fitting))
+                items.append(PlanItem(candidate, rows, (1,), pace.seconds(rows)))
                 left_s -= items[-1].seconds
+            elif pace:
+                self.dropped.append((candidate.name, f"{left_s:.0f} s are left, and it needs {pace.fixed_s:.0f} s"))
         return items
+
+    def _measured(self, family: Family, candidate: Candidate) -> Pace | None:
+        """The candidate's pace; None, and the candidate is dropped with the reason, where it cannot be measured."""
+        try:
+            return family.pace(candidate, self.task, self.fold, self.profile)
+        except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
+            log.warning("%s cannot be tried: %s: %s", candidate.name, type(error).__name__, error)
+            self.feasible.remove((family, candidate))
+            self.dropped.append((candidate.name, f"{type(error).__name__}: {error}"))
+            return None
 
     def _one_shots(self) -> list[PlanItem]:
         heavy, left_s = [(f, c) for f, c in self.feasible if not _is_floor(f, c)], self.left_s
@@ -228,7 +244,9 @@ class Planner:
         """
         found = []
         for family, candidate in candidates:
-            pace = family.pace(candidate, self.task, self.fold, self.profile)
+            pace = self._measured(family, candidate)
+            if pace is None:
+                continue
             self.answers_s[candidate] = answers_s = pace.answer_s * (self.profile.n_test + self.profile.n_calibration)
             share = min(self._share_of(family), ANSWER_SHARE)
             if self.planned and answers_s > share * self.clock.left_s:

@@ -191,7 +191,7 @@ class Family(ABC):
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
         """How long `fit` takes here; families whose speed is hard to foresee measure it in a second or two."""
-        return Pace(fixed_s=self.estimate(candidate, profile).train_s)
+        return Pace(row_s=self.estimate(candidate, profile).train_s / max(profile.n_train, 1))
 
     def quotes(self, candidate: Candidate) -> bool:
         """Whether the fitted model holds texts of the user's rows as they are."""
