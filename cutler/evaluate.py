@@ -186,7 +186,7 @@ def _errors(
 
 def _told(task: Task, row: Row, target: Any, answer: Answer) -> dict[str, Any]:
     """Truth and answer of a row; of tags the spans that they mark, or the words that are tagged wrong."""
-    if answer.tags is None and "context" in row:
+    if task.head == "span":
         return {"truth": tuple(dict.fromkeys(text for text, _, _ in target)),
                 "answer": (answer.value,) if answer.value else ()}  # fmt: skip
     if task.head == "text":

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from cutler import registry, search, testing
-from cutler.errors import ConstraintError
+from cutler.errors import ConstraintError, UsageError
 from cutler.models.base import Decision
 from cutler.models.constant import Constant
 from cutler.search import planning, sizing
@@ -539,3 +539,8 @@ def test_a_floor_runs_whatever_it_takes_and_what_is_none_is_dropped(monkeypatch)
     told = {(item.candidate.family, item.rows, item.seconds) for item in plan.items}
     assert told == {("linear", len(FOLD.train), 500.0)}
     assert any(name.startswith("tree") for name, _ in plan.dropped)
+
+
+def test_families_that_cannot_answer_the_task_are_told_from_limits_that_nothing_meets():
+    with pytest.raises(UsageError, match="families that answer text_classification.*encoder_decoder.*linear"):
+        search.refuse_impossible(planner(Constraints(60), families=("encoder_decoder",)))

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 
 from cutler import catalog, train
 from cutler.models import encdec, pace, subwords, warm
-from cutler.models.seq2seq import TOKENIZER, WEIGHTS, Seq2Seq, Writing, require
+from cutler.models.runtime import package
+from cutler.models.seq2seq import TOKENIZER, WEIGHTS, Seq2Seq, Writing
 from cutler.models.states import digest_of
 from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Task
 
@@ -46,7 +47,7 @@ class EncoderDecoder(Family):
     slowest_goes = True  # from nothing, the smallest is the best guess where rows are few (Wu et al. 2021)
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
-        require()
+        package()
         found = [self._fresh(shape, profile) for shape in (TINY, SMALL)]
         for name in checkpoints:
             checkpoint = catalog.find(name)

@@ -63,7 +63,7 @@ def package() -> ModuleType:
     try:
         import ctranslate2
     except ModuleNotFoundError as error:
-        raise MissingPackage("the package ctranslate2 to run a decoder", found="it is not installed",
+        raise MissingPackage("the package ctranslate2 to write texts", found="it is not installed",
                              do="run pip install 'cutler[text]'") from error  # fmt: skip
     found: ModuleType = ctranslate2
     return found

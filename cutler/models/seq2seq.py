@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,8 +13,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from cutler.data import chats
-from cutler.errors import MissingPackage
 from cutler.models.base import Answering, Arrays
+from cutler.models.runtime import package
 from cutler.types import Answer, Candidate, Row
 
 RUNTIME = {"model.bin": "model.ct2", "config.json": "ct2.json", "shared_vocabulary.json": "vocabulary.json"}
@@ -39,13 +38,6 @@ class Writing:
     prefix: str = ""
 
 
-def require() -> None:
-    """Raises MissingPackage where the runtime is not installed."""
-    if importlib.util.find_spec("ctranslate2") is None:
-        raise MissingPackage("the package ctranslate2 to write texts", found="it is not installed",
-                             do="run pip install 'cutler[text]'")  # fmt: skip
-
-
 class Seq2Seq(Answering):
     """`home` is the folder that holds the runtime's files, the tokenizer, and the weights that transformers opens."""
 
@@ -53,9 +45,7 @@ class Seq2Seq(Answering):
 
     def __init__(self, candidate: Candidate, inputs: Sequence[str], *, home: Path, writing: Writing) -> None:
         super().__init__(candidate, inputs)
-        require()
-        import ctranslate2  # only now, so that what writes nothing does without it
-
+        ctranslate2 = package()  # only now, so that what writes nothing does without it
         self.home, self.writing = home, writing
         self.tokenizer = Tokenizer.from_file(str(home / TOKENIZER))
         self.tokenizer.no_padding()

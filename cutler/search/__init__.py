@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from cutler import catalog, registry
-from cutler.errors import CheckpointError, ConstraintError, MissingPackage
+from cutler.errors import CheckpointError, ConstraintError, MissingPackage, UsageError
 from cutler.search import combining, ladder
 from cutler.search.clock import Clock
 from cutler.search.picking import pick
@@ -104,7 +104,16 @@ def _one_by_one(
 
 
 def refuse_impossible(work: Planner) -> None:
-    """Raises ConstraintError, before anything is spent, where no candidate is foreseen to fit the limits."""
+    """Raises ConstraintError, before anything is spent, where no candidate is foreseen to fit the limits.
+
+    Raises UsageError where none of the families can answer the task.
+    """
+    if not work.feasible and not work.infeasible and not work.held:
+        able = [name for name in families_of(()) if registry.family(name).serves(work.task)]
+        raise UsageError(
+            f"families that answer {work.task.name}, from the checkpoints that are here", found=", ".join(work.families),
+            do=f"try --family {' or '.join(able)}",
+        )  # fmt: skip
     if not work.feasible:
         nearest = "; ".join(f"{candidate.name}: {why}" for candidate, why in work.infeasible[:3])
         raise ConstraintError(

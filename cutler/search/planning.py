@@ -50,7 +50,7 @@ class Planner:
     ) -> None:  # fmt: skip
         self.task, self.fold, self.profile, self.clock = task, fold, profile, clock
         self.seed, self.threads, self.budget_s = seed, threads, constraints.budget_s
-        self.named, self.quoting, self.share = named, quoting, ONE_SHOT_SHARE
+        self.families, self.named, self.quoting, self.share = tuple(families), named, quoting, ONE_SHOT_SHARE
         self.kept_s = 0.0
         self.planned: list[PlanItem] = []
         self.shared: set[str] = set()
