@@ -111,7 +111,7 @@ def refuse_impossible(work: Planner) -> None:
     if not work.feasible and not work.infeasible and not work.held:
         able = [name for name in families_of(()) if registry.family(name).serves(work.task)]
         raise UsageError(
-            f"families that answer {work.task.name}, from the checkpoints that are here", found=", ".join(work.families),
+            f"families that answer {work.task.name}, from checkpoints that are here", found=", ".join(work.families),
             do=f"try --family {' or '.join(able)}",
         )  # fmt: skip
     if not work.feasible:
