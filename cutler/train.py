@@ -72,7 +72,8 @@ def run(
     """Train `network` to step `until` and leave in it the weights that validation liked best.
 
     `groups` are parameters from the deepest to the head, whose rates fall by `layer_decay` with each group from the
-    top. `evaluate` is called after every `every` steps and at the end. A `Stopped` of the monitor ends the run early.
+    top. `evaluate` is called after every `every` steps, at the end, and where the monitor `asks` for it (a method of
+    some monitors: step -> bool). A `Stopped` of the monitor ends the run early.
     With `keep` the state is written at every check before the decay, so that a long run that dies loses little.
     """
     torch.manual_seed(seed)
@@ -92,7 +93,7 @@ def run(
             _step(network, optimizer, examples, places, recipe)
             progress.step += 1
             progress.tokens += int(examples.lengths[places].sum())
-            if progress.step % every == 0 or progress.step == until:
+            if progress.step % every == 0 or progress.step == until or _asked_for(monitor, progress.step):
                 kept = _check(network, evaluate, progress, kept)
                 if keep and progress.step < turn:
                     _save(network, optimizer, progress, state)
@@ -104,6 +105,12 @@ def run(
         network.load_state_dict(kept, strict=False)
     network.eval()
     return progress
+
+
+def _asked_for(monitor: Monitor, step: int) -> bool:
+    """Whether the monitor wants to hear of this step out of turn, as that of the search does where time is over."""
+    asks = getattr(monitor, "asks", None)
+    return asks is not None and bool(asks(step))
 
 
 def _optimizer(groups: list[list[nn.Parameter]], recipe: Recipe) -> torch.optim.AdamW:

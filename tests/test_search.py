@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from cutler import registry, search, testing
 from cutler.errors import ConstraintError, UsageError
 from cutler.models.base import Decision
 from cutler.models.constant import Constant
-from cutler.search import planning, sizing
+from cutler.search import ladder, planning, sizing
 from cutler.search.clock import Clock
 from cutler.search.picking import pick
 from cutler.types import Candidate, Constraints, Cost, Fold, Pace, Plan, PlanItem, Trial
@@ -544,3 +545,12 @@ def test_a_floor_runs_whatever_it_takes_and_what_is_none_is_dropped(monkeypatch)
 def test_families_that_cannot_answer_the_task_are_told_from_limits_that_nothing_meets():
     with pytest.raises(UsageError, match="families that answer text_classification.*encoder_decoder.*linear"):
         search.refuse_impossible(planner(Constraints(60), families=("encoder_decoder",)))
+
+
+def test_a_run_is_looked_at_as_soon_as_time_is_over_and_where_it_ended_when_it_is_repeated():
+    bench = SimpleNamespace(clock=Clock(10, began=time.monotonic() - 60))
+    assert ladder.Watch(bench, cut=None).asks(3)
+    bench.clock = Clock(1000)
+    assert not ladder.Watch(bench, cut=None).asks(3)
+    repeated = ladder.Watch(bench, cut=5)
+    assert [step for step in range(1, 9) if repeated.asks(step)] == [5]

@@ -191,3 +191,24 @@ def test_batches_of_long_texts_are_cut_and_give_the_same_step(tmp_path):
     assert max(map(len, long.batches)) == 3 < max(map(len, short.batches)) == RECIPE.batch
     assert sum(long.batches, []) == sum(short.batches, [])
     assert torch.allclose(long.network[0].weight, short.network[0].weight, atol=1e-5)
+
+
+class Asking:
+    """A monitor that wants to hear of one step out of turn, and then ends the run."""
+
+    def __init__(self, step):
+        self.step, self.heard = step, []
+
+    def asks(self, step):
+        return step == self.step
+
+    def __call__(self, step, score):
+        self.heard.append(step)
+        if step >= self.step:
+            raise Stopped("time is over")
+
+
+def test_a_monitor_may_ask_for_a_look_between_checks_so_that_few_slow_steps_do_not_overstay(tmp_path):
+    monitor = Asking(7)
+    assert Setting(tmp_path).run(50, every=1000, monitor=monitor).step == 7
+    assert monitor.heard == [7]

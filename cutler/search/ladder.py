@@ -141,10 +141,17 @@ class Watch:
         (began, first), (ended, last) = self.times[0], self.times[-1]
         return (ended - began) / (last - first) if last > first else 0.0
 
+    @property
+    def late(self) -> bool:
+        return self.clock.left_s < -0.04 * self.clock.budget_s
+
+    def asks(self, step: int) -> bool:
+        """Whether the run is to be looked at after this step, in turn or not: time is over, or it ended here before."""
+        return step == self.cut if self.fixed else self.late
+
     def __call__(self, step: int, score: float) -> None:
         self.best, self.step = max(self.best, score), step
         self.times.append((self.clock.spent_s, step))
-        late = self.clock.left_s < -0.04 * self.clock.budget_s
-        if 0 < self.cut <= step if self.fixed else late:
+        if 0 < self.cut <= step if self.fixed else self.late:
             self.cut = step
             raise Stopped("the budget is spent")
