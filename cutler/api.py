@@ -303,6 +303,7 @@ def _planner(
     families: Sequence[str], quoting: bool = True,
 ) -> planning.Planner:  # fmt: skip
     """What will size the work; refuses limits that nothing can meet."""
+    catalog.note_named(checkpoints)
     planner = planning.Planner(
         asked, splits.fold, facts, job.constraints, families=search.families_of(families),
         checkpoints=_checkpoints(checkpoints), seed=seed, threads=job.threads, clock=job.clock,

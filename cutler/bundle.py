@@ -148,7 +148,7 @@ def _asked(row: Any, column: str) -> Any:
     """The row with a chat in it as a prompt. Raises UsageError where what is meant as a chat is none."""
     name = column if isinstance(row, Mapping) and column in row else chats.PROMPT
     given = row.get(name) if isinstance(row, Mapping) else row
-    if isinstance(given, list | tuple) and (why := chats.why_not(given)):
+    if (isinstance(given, list | tuple) or chats.is_chat(given)) and (why := chats.why_not(given)):
         raise UsageError(f"a chat of messages of {', '.join(chats.ROLES)}", found=why,
                          do='write it like [{"role": "user", "content": "hello"}]')  # fmt: skip
     asked = chats.as_prompt(given)

@@ -9,7 +9,7 @@ import logging
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 DECODERS = ("llama", "gpt", "qwen", "mistral", "phi", "gemma", "smollm", "falcon", "opt", "bloom", "mpt")
 GGUF = ".gguf"
 ENDPOINTS = ("http://", "https://")
+NAMED: set[str] = set()
+"""Addresses of endpoints that the user named in this process; what a bundle or a plan names is not among them."""
 SCRIPT_SHARE = 0.005
 """A script counts as covered when at least this share of the vocabulary's letters belongs to it."""
 
@@ -66,6 +68,16 @@ def find(name: str) -> Checkpoint:
         "a catalog name, a local Hugging Face folder or a hub id like org/name", found=repr(name),
         do=nearest(name, packaged()),
     )  # fmt: skip
+
+
+def address_of(name: str) -> str:
+    """Where an endpoint is, without the model's name behind it."""
+    return name.partition("#")[0].rstrip("/")
+
+
+def note_named(names: Iterable[str]) -> None:
+    """Remembers the endpoints among the checkpoints that the user named."""
+    NAMED.update(address_of(name) for name in names if name.startswith(ENDPOINTS))
 
 
 def _endpoint(name: str) -> Checkpoint:

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 from cutler import catalog, models, registry, testing
 from cutler.errors import CheckpointError, UsageError
 from cutler.families import _asked, decoder
+from cutler.families._completion import Completion
 from cutler.families._last import check_cut
 from cutler.models import body as bodies
 from cutler.models import causal, lora
@@ -26,7 +27,7 @@ from cutler.models.chat import Chat, chat_of
 from cutler.models.likelihood import Likelihood, trie_of
 from cutler.models.runtime import Runtime, Writing
 from cutler.models.trie import Trie
-from cutler.types import Candidate
+from cutler.types import Candidate, Fold
 
 SMOL = "SmolLM2-135M-Instruct"
 
@@ -233,6 +234,45 @@ def test_a_chat_keeps_its_messages(folder):
     prompts = Prompts(asking, Tokenizer.from_file(str(folder / "tokenizer.json")))
     ids = prompts.ids({"prompt": json.dumps(said)})
     assert prompts.tokenizer.decode(ids, skip_special_tokens=False) == chat_of(folder).render(said)
+
+
+def test_a_long_chat_loses_its_oldest_turns_before_the_text_to_answer(folder):
+    said = [{"role": "system", "content": "be kind"}]
+    for number in range(12):
+        said += [{"role": "user", "content": f"question {number}"}, {"role": "assistant", "content": f"reply {number}"}]
+    asking = Asking("text_generation", "", chat_of(folder), max_tokens=200)
+    prompts = Prompts(asking, Tokenizer.from_file(str(folder / "tokenizer.json")))
+    tokens, cut = prompts.of({"prompt": json.dumps([*said, {"role": "user", "content": "the last question of all"}])})
+    text = prompts.tokenizer.decode([prompts.tokenizer.token_to_id(token) for token in tokens])
+    assert (len(tokens) <= 200, cut) == (True, True)
+    assert all(part in text for part in ("be kind", "question 11", "reply 11", "the last question of all"))
+    assert "question 0" not in text
+    assert text.index("question") < text.index("reply"), "it goes on where the user speaks"
+    alone, cut = prompts.of({"prompt": json.dumps([*said, {"role": "user", "content": "on and on " * 90}])})
+    text = prompts.tokenizer.decode([prompts.tokenizer.token_to_id(token) for token in alone])
+    assert (len(alone) <= 200, cut, "be kind" in text, "reply" in text) == (True, True, True, False)
+
+
+def test_a_small_decoder_keeps_room_for_its_answers(tmp_path):
+    place = testing.tiny_decoder(tmp_path / "small")
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 128}))
+    task = registry.task("text_generation")()
+    rows = [{"prompt": "please refund the payment " * 40, "completion": f"number {n} is seen to"} for n in range(24)]
+    part = Fold(rows[:16], rows[16:])
+    asked = registry.family("prompt").fit(
+        Candidate("prompt", str(place), {"shots": 0, "max_tokens": 128}), task, part, state=tmp_path / "none", until=1,
+        monitor=lambda *_: None, seed=0,
+    )  # fmt: skip
+    for row in rows:
+        assert len(asked.prompts.ids(row)) + asked.how.new_tokens <= 128
+    candidate = Candidate("decoder", str(place), {"answer": "writing", "rank": 0, "trained_layers": 1,
+                                                  "learning_rate": 1e-3, "max_tokens": 128})  # fmt: skip
+    (tmp_path / "c" / "state").mkdir(parents=True)
+    course = Completion(candidate, task, part, tmp_path / "c" / "state", 0)
+    for ids, start, row in zip(course.train.ids, course.train.starts, part.train, strict=True):
+        assert len(ids) <= 128
+        assert course.reader.decode(ids[start:].tolist()) == row["completion"], "the answer is learned whole"
 
 
 def test_greedy_writing_is_that_of_transformers(folder):

@@ -72,6 +72,36 @@ def test_what_is_written_is_taken_for_the_nearest_label(text, label):
     assert nearest(text, ("billing", "login", "relogin")) == label
 
 
+@pytest.mark.parametrize(
+    ("text", "known", "label"),
+    [
+        ("cannot: no", ("can", "no"), "no"),
+        ("I can't; no", ("can", "no"), "no"),
+        ("nothing is known of the ad", ("ad", "not"), "ad"),
+        ("positive, never negative", ("negative", "positive"), "positive"),
+        ("**No.**", ("no", "nothing"), "no"),
+        ("it is spam, not ham\nham", ("ham", "spam"), "ham"),
+        ("C++", ("c", "c++"), "c++"),
+        ("这是负面的", ("正面", "负面"), "负面"),
+        ("यह नहीं, हाँ", ("नह", "हाँ"), "हाँ"),
+    ],
+)  # fmt: skip
+def test_labels_are_found_as_words_and_not_inside_of_others(text, known, label):
+    assert nearest(text, known) == label
+
+
+def test_room_to_write_is_counted_in_tokens_of_any_script(decoder):
+    task = registry.task("text_generation")()
+    reader = _asked.reader_of(catalog.find(decoder))
+    for text in ("我爱北京天安门" * 10, "यह एक वाक्य है" * 5, "a plain sentence of words"):
+        rows = [{"prompt": "x", "completion": text}] * 5
+        needed = len(reader.encode(text, add_special_tokens=False).ids) + 1
+        assert _asked.most_written(task, rows, reader, within=4096).new_tokens >= min(needed, _asked.MOST_WRITTEN)
+    han = [{"prompt": "x", "completion": "我" * 100}]
+    assert _asked.most_written(task, han, None, within=4096).new_tokens >= 150, "whose tokens are not known"
+    assert _asked.most_written(task, han, reader, within=256).new_tokens == 128, "the text needs room too"
+
+
 def test_what_is_asked_names_the_labels():
     task, rows = registry.task("text_classification")(), testing.rows("text_classification", 30)
     assert "billing, delivery, login" in _asked.instruction(task, rows)

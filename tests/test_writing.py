@@ -118,6 +118,9 @@ WRONG = {
     "an unknown role": ([{"role": "bot", "content": "x"}, *ANSWERED], "role 'bot'"),
     "no answer": (HELLO, "no text to write"),
     "no question": ([{"role": "assistant", "content": "x"}], "without a message of the user"),
+    "no content": ([{"role": "user", "content": None}, *ANSWERED[-1:]], "NoneType for the text"),
+    "an answer without content": ([*HELLO, {"role": "assistant", "content": None}], "NoneType for the text"),
+    "parts": ([{"role": "user", "content": [{"type": "text", "text": "x"}]}, *ANSWERED[-1:]], "list for the text"),
     "no messages": ([1, 2], "no messages"),
 }
 
@@ -253,6 +256,8 @@ def test_a_bundle_of_chats_answers_chats_and_texts(tmp_path):
     assert [answer.value for answer in said] == ["it is known that so"] * 4
     with pytest.raises(UsageError, match="role 'bot'"):
         found.predict([{"messages": [{"role": "bot", "content": "x"}]}])
+    with pytest.raises(UsageError, match="NoneType for the text"):
+        found.predict(['[{"role": "user", "content": null}]'])
     assert found.evaluate(told)["metrics"]["bleu"]["value"] > 0.5
     (tmp_path / "new.jsonl").write_text("".join(json.dumps({"messages": HELLO}) + "\n" for _ in range(3)))
     (tmp_path / "new.txt").write_text("hello\nand again\n")

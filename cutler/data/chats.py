@@ -30,13 +30,21 @@ def messages_in(cell: Any) -> list[Message]:
     """The messages of a chat; a text that is none is one message of a user."""
     if not is_chat(cell):
         return [{"role": USER, "content": str(cell)}]
-    return [{"role": str(item["role"]), "content": str(item["content"])} for item in list_in(cell) or ()]
+    return [{"role": str(item["role"]), "content": _text(item["content"])} for item in list_in(cell) or ()]
+
+
+def _text(content: Any) -> str:
+    """The content, or "" where it is no text; `why_not` says of such a chat that it cannot be read."""
+    return content if isinstance(content, str) else ""
 
 
 def why_not(cell: Any) -> str:
     """Why a list cannot be read as a chat, or ""."""
     if not is_chat(cell):
         return "a list that holds no messages with role and content"
+    mute = next((item["content"] for item in list_in(cell) or () if not isinstance(item["content"], str)), "")
+    if not isinstance(mute, str):
+        return f"a chat with a {type(mute).__name__} for the text of a message"
     strange = sorted({message["role"] for message in messages_in(cell)} - set(ROLES))
     if strange:
         return f"a chat with the role {strange[0]!r}, which is none of {', '.join(ROLES)}"
@@ -47,6 +55,13 @@ def asked(messages: Sequence[Message]) -> list[Message]:
     """The messages before the answer: what the assistant says at the very end is the answer, not the prompt."""
     answered = bool(messages) and messages[-1]["role"] == ASSISTANT
     return list(messages[:-1] if answered else messages)
+
+
+def without_oldest(messages: Sequence[Message]) -> list[Message]:
+    """The messages without the first that is not the system's, and without all up to the user's next."""
+    said = [place for place, message in enumerate(messages) if message["role"] != SYSTEM]
+    start = next((place for place in said[1:] if messages[place]["role"] == USER), len(messages))
+    return [message for place, message in enumerate(messages) if place >= start or message["role"] == SYSTEM]
 
 
 def answer_in(cell: Any) -> str:

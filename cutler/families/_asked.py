@@ -27,6 +27,9 @@ FRAME = 48
 """Tokens of what is asked and of the chat's frame, without labels."""
 EACH_SHOT = 10
 """Tokens that frame an example and its answer."""
+MOST_WRITTEN = 512
+LETTER, STRANGE = 0.45, 1.5
+"""Tokens that a character takes at most where the tokens are not known: one of ASCII, and another."""
 MEASURING_S = 45.0
 """The most that measuring a slow model takes, on top of answering the validation rows."""
 ASKED = {
@@ -63,12 +66,13 @@ def labels_of(task: Task, rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def asking_of(
-    task: Task, fold: Fold, checkpoint: Checkpoint, *, shots: int, seed: int, max_tokens: int = ENOUGH
+    task: Task, fold: Fold, checkpoint: Checkpoint, *, shots: int, seed: int, room: int, max_tokens: int = ENOUGH
 ) -> Asking:
-    """What this decoder is shown for rows of this task; its checkpoint has been opened."""
+    """What this decoder is shown for rows of this task, with room for so many tokens to write; it has been opened."""
     pool = tuple(task.verbalise(row) for row in spread(task, fold.train, POOL, seed=seed)) if shots else ()
     chat = Chat("", {}) if checkpoint.architecture == "endpoint" else chat_of(Path(checkpoint.path))
-    return Asking(task.name, instruction(task, fold.train), chat, pool, shots, min(max_tokens, checkpoint.max_tokens))
+    return Asking(task.name, instruction(task, fold.train), chat, pool, shots,
+                  min(max_tokens, checkpoint.max_tokens - room))  # fmt: skip
 
 
 def spread(task: Task, rows: Sequence[Row], n: int, *, seed: int) -> list[Row]:
@@ -94,17 +98,38 @@ def answer_tokens(task: Task, rows: Sequence[Row]) -> float:
     return 2 + 1.6 * float(np.mean(words)) if words else 2.0
 
 
-def most_written(task: Task, rows: Sequence[Row]) -> Writing:
-    """Greedily, and as much as nearly every answer of these rows needs."""
-    spelt = [len(task.verbalise(row)[1]) for row in rows[:1000]]
-    return Writing(new_tokens=int(np.clip(0.45 * np.percentile(spelt, 99) + 8, 8, 512)))
+def most_written(task: Task, rows: Sequence[Row], reader: Tokenizer | None, *, within: int) -> Writing:
+    """Greedily, and as much as nearly every answer of these rows needs, counted by the reader where there is one.
+
+    A decoder that reads `within` tokens writes half as many at most, so that there is room for the text.
+    """
+    said = labels_of(task, rows) if task.head == "class" else [task.verbalise(row)[1] for row in rows[:1000]]
+    spelt, share = [_tokens_of(text, reader) for text in said], 100 if task.head == "class" else 99
+    needed = 8 + float(np.percentile(spelt, share))
+    return Writing(new_tokens=int(np.clip(needed, 1, max(1, min(MOST_WRITTEN, within // 2)))))
+
+
+def _tokens_of(text: str, reader: Tokenizer | None) -> float:
+    """The tokens of a text and a quarter more; those that a model takes which is not known here, at most."""
+    if reader is not None:
+        return 1.25 * len(reader.encode(text, add_special_tokens=False).ids)
+    plain = sum(char.isascii() for char in text)
+    return LETTER * plain + STRANGE * (len(text) - plain)
+
+
+def reader_of(checkpoint: Checkpoint) -> Tokenizer:
+    """The tokenizer of a decoder that has been opened; it cuts nothing."""
+    reader = Tokenizer.from_file(str(Path(checkpoint.path) / "tokenizer.json"))
+    reader.no_truncation()
+    reader.no_padding()
+    return reader
 
 
 @lru_cache(maxsize=8)
 def reading_s(checkpoint: Checkpoint) -> tuple[float, float]:
     """Seconds to read a token of a prompt, and to write one, measured here; converts the checkpoint if need be."""
     runtime, opened = Runtime(causal.runnable(checkpoint)), causal.opened(checkpoint)
-    reader = Tokenizer.from_file(str(Path(opened.path) / "tokenizer.json"))
+    reader = reader_of(opened)
     prompt = reader.encode("the quick brown fox jumps over the lazy dog " * 8).tokens[:64]
     took = []
     for new in (1, 1, 9):

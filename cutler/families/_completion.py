@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from cutler import train
@@ -85,8 +84,10 @@ class Completion:
         assert isinstance(body, nn.Module)
         self.depth = depth_of(self.source, candidate)
         check_cut(body, self.depth)
-        self.reader = Tokenizer.from_file(str(Path(self.source.path) / "tokenizer.json"))
-        self.asking = _asked.asking_of(task, fold, self.source, shots=0, seed=seed, max_tokens=candidate["max_tokens"])
+        self.reader = _asked.reader_of(self.source)
+        self.how = _asked.most_written(task, fold.train, self.reader, within=self.source.max_tokens)
+        self.asking = _asked.asking_of(task, fold, self.source, shots=0, seed=seed, room=self.how.new_tokens,
+                                       max_tokens=candidate["max_tokens"])  # fmt: skip
         self.labels = _asked.labels_of(task, fold.train)
         frozen = bodies.lower(body, self.depth)
         draw = np.random.default_rng(seed).permutation(len(fold.validation))[:CHECKED]
@@ -112,7 +113,7 @@ class Completion:
         for row in rows:
             prompt = prompts.ids(row)
             written = self.reader.encode(self.task.verbalise(row)[1], add_special_tokens=False).ids
-            answer = [*written[: self.source.max_tokens - len(prompt) - 1], *([] if end is None else [end])]
+            answer = [*written[: max(0, self.source.max_tokens - len(prompt) - 1)], *([] if end is None else [end])]
             ids.append(np.array([*prompt, *answer], dtype=np.int32))
             starts.append(len(prompt))
         encoded = bodies.Encoded(ids, [np.zeros_like(row) for row in ids])
@@ -158,7 +159,7 @@ class Completion:
             decision = Decision(self.task.head, self.labels, self.task.inputs)
             return Likelihood(self.candidate, decision, runtime=runtime, tokenizer=self.reader, asking=self.asking)
         return Writer(self.candidate, self.task.inputs, runtime=runtime, tokenizer=self.reader, asking=self.asking,
-                      known=self.labels, how=_asked.most_written(self.task, self.fold.train))  # fmt: skip
+                      known=self.labels, how=self.how)  # fmt: skip
 
     def _writer_of_weights(self) -> Callable[[Path], None]:
         """What writes the trained decoder as a Hugging Face folder."""

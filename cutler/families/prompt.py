@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from cutler import catalog
 from cutler.errors import CheckpointError
 from cutler.families import _asked
@@ -40,7 +38,8 @@ class Prompt(Family):
         known = [(name, catalog.find(name)) for name in checkpoints]
         for name, found in known:
             if found.architecture == "endpoint":
-                Client(name).greet()
+                _check_calls(client := Client(name), profile)
+                client.greet()
         return [
             Candidate(self.name, name, {"shots": shots, "max_tokens": min(ENOUGH, found.max_tokens)})
             for name, found in known if found.architecture in ("decoder", "endpoint")
@@ -79,16 +78,28 @@ class Prompt(Family):
         if found.architecture == "endpoint":
             return _behind(candidate, task, fold, found, seed=seed)
         checkpoint = causal.opened(found)
-        asking = _asked.asking_of(task, fold, checkpoint, shots=candidate["shots"], seed=seed,
+        reader = _asked.reader_of(checkpoint)
+        how = _asked.most_written(task, fold.train, reader, within=checkpoint.max_tokens)
+        asking = _asked.asking_of(task, fold, checkpoint, shots=candidate["shots"], seed=seed, room=how.new_tokens,
                                   max_tokens=candidate["max_tokens"])  # fmt: skip
-        reader = Tokenizer.from_file(str(Path(checkpoint.path) / "tokenizer.json"))
         runtime, labels = Runtime(causal.runnable(checkpoint)), _asked.labels_of(task, fold.train)
         if task.head == "class":
             decision = Decision(task.head, labels, task.inputs)
             model = Likelihood(candidate, decision, runtime=runtime, tokenizer=reader, asking=asking)
             return model.with_prior(_asked.spread(task, fold.train, PRIOR_ROWS, seed=seed + 1))
         return Writer(candidate, task.inputs, runtime=runtime, tokenizer=reader, asking=asking, known=labels,
-                      how=_asked.most_written(task, fold.train))  # fmt: skip
+                      how=how)  # fmt: skip
+
+
+def _check_calls(client: Client, profile: Profile) -> None:
+    """Raises CheckpointError where the rows to answer are more than the endpoint may be asked."""
+    needed = profile.n_validation + profile.n_calibration + profile.n_test
+    if needed > client.most_calls:
+        raise CheckpointError(
+            f"at most {client.most_calls} rows to answer for {client.url}, a call each",
+            found=f"{needed} in validation, calibration and test",
+            do=f"write ?calls={2 * len(SHOTS) * needed} behind the model's name, or give fewer rows",
+        )  # fmt: skip
 
 
 def _pace_of(model: Endpoint, fold: Fold) -> Pace:
@@ -103,8 +114,10 @@ def _pace_of(model: Endpoint, fold: Fold) -> Pace:
 
 def _behind(candidate: Candidate, task: Task, fold: Fold, checkpoint: Checkpoint, *, seed: int) -> Endpoint:
     """The model behind an endpoint; it writes labels, too, as no likelihoods can be asked of it."""
-    asking = _asked.asking_of(task, fold, checkpoint, shots=candidate["shots"], seed=seed,
+    client, new_tokens = Client(checkpoint.path), _asked.most_written(
+        task, fold.train, None, within=checkpoint.max_tokens).new_tokens  # fmt: skip
+    client.warn()
+    asking = _asked.asking_of(task, fold, checkpoint, shots=candidate["shots"], seed=seed, room=new_tokens,
                               max_tokens=candidate["max_tokens"])  # fmt: skip
-    return Endpoint(candidate, task.inputs, client=Client(checkpoint.path), asking=asking,
-                    new_tokens=_asked.most_written(task, fold.train).new_tokens,
+    return Endpoint(candidate, task.inputs, client=client, asking=asking, new_tokens=new_tokens,
                     known=_asked.labels_of(task, fold.train))  # fmt: skip

@@ -73,12 +73,15 @@ class Asking:
         shown = [self.pool[i] for i in order if not (self.apart and self.pool[i][0] == source)]
         return shown[: self.shots][::-1]
 
-    def messages(self, row: Row, turns: Sequence[tuple[str, str]], source: str) -> list[Message]:
+    def earlier(self, row: Row) -> list[Message]:
+        """What a chat said before its last message."""
+        chat = chats.messages_in(row[chats.PROMPT])[:-1] if chats.is_chat(row.get(chats.PROMPT)) else []
+        return [{**message, "content": self.harmless(message["content"])} for message in chat]
+
+    def messages(self, before: Sequence[Message], turns: Sequence[tuple[str, str]], source: str) -> list[Message]:
         """What is asked, examples as earlier turns, what a chat said before, and the text to answer now."""
         shown = [{"role": role, "content": text} for turn in turns
                  for role, text in zip((chats.USER, chats.ASSISTANT), turn, strict=True)]  # fmt: skip
-        chat = chats.messages_in(row[chats.PROMPT])[:-1] if chats.is_chat(row.get(chats.PROMPT)) else []
-        before = [{**message, "content": self.harmless(message["content"])} for message in chat]
         own = before[0]["role"] == chats.SYSTEM if before else False
         system = [{"role": chats.SYSTEM, "content": self.system}] if self.system and not own else []
         return [*system, *(before[:1] if own else []), *shown, *(before[1:] if own else before),
@@ -97,7 +100,10 @@ class Asking:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Rows as prompts in tokens, none longer than what is asked may be: examples go first, then the text's end."""
+    """Rows as prompts in tokens, none longer than what is asked may be.
+
+    Examples go first, then the oldest turns of a chat, but never what its system says, then the text's end.
+    """
 
     asking: Asking
     tokenizer: Tokenizer
@@ -107,22 +113,26 @@ class Prompts:
         return [int(self.tokenizer.token_to_id(token) or 0) for token in self.of(row)[0]]
 
     def of(self, row: Row) -> tuple[list[str], bool]:
-        """The tokens of a row's prompt, and whether its own text was cut."""
+        """The tokens of a row's prompt, and whether its own text, or what its chat said before, was cut."""
         most = self.asking.max_tokens
         whole = self.asking.source(row)
         source = whole[: LETTERS * most]
         turns = self.asking.examples(source) if self.asking.shots else []
+        before = said = self.asking.earlier(row)
         while True:
-            tokens = self._framed(row, turns, source)
-            if len(tokens) <= most or not (turns or source):
-                return tokens, len(source) < len(whole)
+            tokens = self._framed(before, turns, source)
+            spoken = any(message["role"] != chats.SYSTEM for message in before)
+            if len(tokens) <= most or not (turns or spoken or source):
+                return tokens, len(source) < len(whole) or len(before) < len(said)
             if turns:
                 turns = turns[1:]
+            elif spoken:
+                before = chats.without_oldest(before)
             else:
                 source = self._shortened(source, len(tokens) - most)
 
-    def _framed(self, row: Row, turns: Sequence[tuple[str, str]], source: str) -> list[str]:
-        text = self.asking.chat.framed(self.asking.messages(row, turns, source))
+    def _framed(self, before: Sequence[Message], turns: Sequence[tuple[str, str]], source: str) -> list[str]:
+        text = self.asking.chat.framed(self.asking.messages(before, turns, source))
         return list(self.tokenizer.encode(text, add_special_tokens=not self.asking.chat.template).tokens)
 
     def _shortened(self, source: str, over: int) -> str:
