@@ -139,10 +139,9 @@ def _apart(group: str | None) -> tuple[str, ...]:
 
 
 def load(path: Path | str) -> Chosen | Bare:
-    """The bundle at `path`; or a checkpoint (a folder, a catalog name, a hub id), which can be fine-tuned only."""
-    if bundle.is_bundle(Path(path)) or (Path(path).exists() and not (Path(path) / "config.json").is_file()):
-        return Chosen.of(bundle.read(path))
-    if str(path) in catalog.packaged() or Path(path).exists() or _is_hub_id(str(path)):
+    """The bundle at `path`; or a checkpoint, which can be fine-tuned only: whatever `catalog.find` takes."""
+    bare = catalog.here(str(path)) or (not Path(path).exists() and _is_hub_id(str(path)))
+    if bare and not bundle.is_bundle(Path(path)):
         return Bare(catalog.find(str(path)), str(path))
     return Chosen.of(bundle.read(path))
 
@@ -184,7 +183,15 @@ class Bare:
         )  # fmt: skip
 
     def fine_tune(self, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Chosen:
-        """A bundle in which this checkpoint is fine-tuned on `source` within `budget`."""
+        """A bundle in which this checkpoint is fine-tuned on `source` within `budget`.
+
+        Raises UsageError of an endpoint, whose weights are out of reach.
+        """
+        if self.checkpoint.architecture == "endpoint":
+            raise UsageError(
+                "a checkpoint whose weights can be trained here", found=f"the endpoint {self.name}",
+                do="call cutler.fit(rows, families=['prompt'], checkpoints=[…]) with it: it can be asked, not trained",
+            )  # fmt: skip
         return fit(source, constraints=Constraints(budget=budget, tolerance=0.0), out=out, checkpoints=(self.name,),
                    families=(self.checkpoint.architecture.replace("-", "_"),))  # fmt: skip
 

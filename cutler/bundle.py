@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from cutler import __version__, data, evaluate, models, registry
 from cutler.data import chats
 from cutler.errors import BundleError, CutlerError, DataError, OutputError, UsageError
-from cutler.measure import NOT_READ, WEIGHTS
+from cutler.measure import NOT_READ, TRAINED, WEIGHTS, trained
 from cutler.models.base import Fitted, Stored
 from cutler.models.finder import Finder
 from cutler.types import COLUMNS, Answer, Row, SetAside, Task, rows_of, without_nan
@@ -110,7 +110,8 @@ class Bundle:
     @property
     def has_weights(self) -> bool:
         """Whether what further training needs lies in the bundle."""
-        return (self.folder / "transformers").is_dir() or any((self.folder / "model").rglob(WEIGHTS))
+        model = self.folder / "model"
+        return (self.folder / TRAINED).is_dir() or bool(trained(model)) or any(model.rglob(WEIGHTS))
 
     def kept_rows(self) -> list[Row]:
         """The sample of training rows, keyed by role; empty where none was kept."""
@@ -120,8 +121,8 @@ class Bundle:
     def _keyed(self, rows: Sequence[Row | str]) -> list[Row]:
         columns = {role: self.task.columns[role] for role in self.task.inputs}
         self._warn_of_lacking(rows)
-        if self.task.head in ("tags", "vector"):
-            rows = [row["text"] if isinstance(row, Mapping) and set(row) == {"text"} else row for row in rows]
+        if role := data.text_role(self.task):
+            rows = [_renamed(row, role, columns[role]) for row in rows]
         if chats.PROMPT in columns:
             rows = [_asked(row, columns[chats.PROMPT]) for row in rows]
         keyed = [
@@ -142,6 +143,12 @@ class Bundle:
             _WARNED.add(self.folder)
             log.warning("this model also reads %s, which the rows lack: answers without them are worse",
                         ", ".join(missing))  # fmt: skip
+
+
+def _renamed(row: Row | str, role: str, column: str) -> Row | str:
+    """The row with its `text` under the role, where it has neither that nor the column."""
+    called = isinstance(row, Mapping) and "text" in row and not {role, column} & set(row)
+    return {**row, role: row["text"]} if isinstance(row, Mapping) and called else row
 
 
 def _asked(row: Any, column: str) -> Any:
@@ -193,17 +200,18 @@ def write(out: Path, *, task: Task, model: Path, files: Mapping[str, str], weigh
     """Put a bundle together beside `out`, then rename it there; an older bundle at that place is replaced.
 
     `model` is the folder that the model was saved into, `files` name -> text. Weights for further training lie in a
-    folder `transformers` of the model, or of that member of an ensemble that was trained; those of small networks stay
-    beside each, in a folder `weights`. Raises OutputError where the place cannot be written or the disk is full.
+    folder `transformers` of the model, or of each member of an ensemble that was trained: those of one model come to
+    lie at the top of the bundle, those of several stay with their members. Those of small networks stay beside each, in
+    a folder `weights`. Raises OutputError where the place cannot be written or the disk is full.
     """
     try:
         staged = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
-            left_out = ("transformers",) if weights else NOT_READ
+            learned = trained(model) if weights else []
+            left_out = NOT_READ if not weights else (TRAINED,) if len(learned) == 1 else ()
             shutil.copytree(model, staged / "model", ignore=shutil.ignore_patterns(*left_out))
-            trained = next((path for path in sorted(model.rglob("transformers")) if path.is_dir()), None)
-            if weights and trained:
-                shutil.copytree(trained, staged / "transformers")
+            if len(learned) == 1:
+                shutil.copytree(learned[0], staged / TRAINED)
             for name, text in files.items():
                 (staged / name).write_text(text, encoding="utf-8")
             _seal(staged, task)

@@ -80,6 +80,14 @@ def note_named(names: Iterable[str]) -> None:
     NAMED.update(address_of(name) for name in names if name.startswith(ENDPOINTS))
 
 
+def here(name: str) -> bool:
+    """Whether `find` takes a name without asking the hub."""
+    place = Path(name).expanduser()
+    if place.is_dir():
+        return (place / "config.json").is_file() or len(list(place.glob(f"*{GGUF}"))) == 1
+    return name in packaged() or name.startswith(ENDPOINTS) or (place.suffix == GGUF and place.is_file())
+
+
 def _endpoint(name: str) -> Checkpoint:
     url, _, model = name.partition("#")
     if not model.partition("?")[0] or len(url.rstrip("/")) <= len("https://"):

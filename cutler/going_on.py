@@ -12,7 +12,7 @@ from cutler import data, registry
 from cutler.bundle import Bundle, unlabelled
 from cutler.data.duplicates import plain
 from cutler.errors import UsageError
-from cutler.measure import WEIGHTS
+from cutler.measure import TRAINED, WEIGHTS, trained
 from cutler.models.ensemble import member_folder
 from cutler.models.finder import Finder
 from cutler.search import combining, sizing
@@ -97,17 +97,20 @@ def items(
 
 
 def _lay(fitted: Bundle, candidate: Candidate, model: Path, place: Path) -> None:
-    """Lay a fitted model into the candidate's state folder, to go on from."""
-    start, weights = place / candidate.key / "start", fitted.folder / "transformers"
+    """Lay a fitted model into the candidate's state folder, to go on from: its trained weights at the top."""
+    start, weights = place / candidate.key / "start", fitted.folder / TRAINED
     shutil.copytree(model, start)
     if not registry.family(candidate.family).trained_in_steps or (start / WEIGHTS).is_dir():
+        return
+    if own := trained(start):
+        own[0].rename(start / TRAINED)
         return
     if not weights.is_dir():
         raise UsageError(
             "a bundle with the weights for further training", found=f"none in {fitted.folder}",
             do="fit it again without --no-weights",
         )  # fmt: skip
-    shutil.copytree(weights, start / "transformers")
+    shutil.copytree(weights, start / TRAINED)
 
 
 def _plain_task(task: Task) -> Task:

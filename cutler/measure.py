@@ -18,7 +18,8 @@ from cutler.types import CARRIED, Cost, Row
 
 SAMPLE = 300
 WEIGHTS = "weights"
-NOT_READ = ("transformers", WEIGHTS)
+TRAINED = "transformers"
+NOT_READ = (TRAINED, WEIGHTS)
 """Folders of a model that only further training reads: they do not count as its size."""
 TIMEOUT_S = 300
 
@@ -27,6 +28,11 @@ def size_mb(folder: Path) -> float:
     """Megabytes (10^6 bytes) of the files that predicting reads."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return sum(path.stat().st_size for path in files if not set(path.relative_to(folder).parts) & set(NOT_READ)) / 1e6
+
+
+def trained(folder: Path) -> list[Path]:
+    """The checkpoints after training that lie in the folder of a model, its own or those of models in it."""
+    return sorted(path for path in folder.rglob(TRAINED) if path.is_dir())
 
 
 def cost(folder: Path, rows: Sequence[Row], *, inputs: Sequence[str], train_s: float, threads: int, seed: int) -> Cost:

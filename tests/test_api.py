@@ -232,6 +232,13 @@ def test_a_bare_checkpoint_learns_labels_by_fine_tuning(checkpoint, tmp_path):
     assert right(found, NEW) > 0.5
 
 
+def test_an_endpoint_is_bare_and_cannot_be_fine_tuned():
+    found = cutler.load("http://localhost:9/v1#tiny")
+    assert isinstance(found, api.Bare)
+    with pytest.raises(UsageError, match=r"weights can be trained here.*'prompt'"):
+        found.fine_tune(ROWS)
+
+
 @pytest.mark.parametrize("name", ["nowhere", "./nowhere.cutler", "runs/nowhere.cutler", "../nowhere"])
 def test_a_path_to_nothing_is_refused_as_a_bundle(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

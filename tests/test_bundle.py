@@ -264,3 +264,20 @@ def test_weights_for_further_training_are_left_out_on_request(checkpoint, tmp_pa
     made = written(tmp_path, stored("encoder", tmp_path / "work", checkpoint), weights=False)
     assert not (made.folder / "transformers").exists()
     assert made.predict(["my parcel never arrived"])
+
+
+@pytest.mark.parametrize("name", ["translation", "summarization", "text_generation", "token_classification"])
+def test_a_row_with_a_text_is_one_wherever_there_is_one_input(name, tmp_path):
+    task = registry.task(name)()
+    role = task.inputs[0]
+
+    class Seeing:
+        reads_columns = False
+
+        def predict(self, rows):
+            return [row[role] for row in rows]
+
+    found = bundle.Bundle(tmp_path, task, Seeing())
+    assert found.predict([{"text": "hello"}, {role: "there"}, "you", {"text": "no", role: "yes"}]) == [
+        "hello", "there", "you", "yes",
+    ]  # fmt: skip

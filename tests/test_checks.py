@@ -242,3 +242,10 @@ def test_cut_short_texts_come_with_what_reading_them_whole_was_worth():
     said = [[f.message for f in checks.run(record, short) if f.code == "CUT043"][0] for record in (tried, dropped)]
     assert said[0].endswith("reading=windows reads them whole: 0.912 on validation.")
     assert said[1].endswith("too little time to try reading them whole.")
+
+
+def test_an_endpoint_is_no_checkpoint_that_could_be_fine_tuned():
+    asked = replace(samples.MINILM, architecture="endpoint")
+    only = replace(with_trials(families=TUNED), checkpoints=[asked])
+    assert isinstance(seen_by("CUT021", only), checks.NotApplicable)
+    assert "could be fine-tuned" in str(seen_by("CUT021", replace(only, checkpoints=[asked, samples.MINILM])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from cutler import catalog, models, registry, testing
+from cutler import api, catalog, models, registry, testing
 from cutler.errors import CheckpointError, UsageError
 from cutler.families import _asked, decoder
 from cutler.families._completion import Completion
@@ -97,6 +98,14 @@ def test_a_gguf_file_is_a_decoder_whose_facts_are_read_once(quantized, monkeypat
     monkeypatch.setattr(catalog, "_gguf_facts", lambda path: pytest.fail("the header was read again"))
     assert catalog.find(str(quantized)) == found
     assert catalog.find(str(quantized.parent)).digest == found.digest, "a folder with one such file stands for it"
+
+
+def test_a_gguf_file_and_a_folder_with_one_are_bare_checkpoints(quantized, tmp_path):
+    shutil.copy(quantized, tmp_path / "model.gguf")
+    for place in (tmp_path / "model.gguf", tmp_path):
+        found = api.load(place)
+        assert isinstance(found, api.Bare)
+        assert found.checkpoint.architecture == "decoder"
 
 
 def test_a_gguf_file_becomes_the_folder_it_was_made_of(quantized, folder):

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from cutler import api, bundle, registry, search, testing
+from cutler import api, bundle, going_on, registry, search, testing
 from cutler.combine.ensemble import EnsembleOfFamilies
 from cutler.models.base import Decision
 from cutler.models.constant import Constant
-from cutler.models.ensemble import Ensemble
+from cutler.models.ensemble import Ensemble, member_folder
 from cutler.search import combining, planning
 from cutler.search.clock import Clock
 from cutler.types import Candidate, Constraints, Cost, Fold, Plan, PlanItem, Trial
@@ -264,3 +264,35 @@ def test_a_small_network_in_an_ensemble_keeps_the_weights_that_it_goes_on_from(t
     again = found.fine_tune(source[:60], out=tmp_path / "third.cutler", budget="40s")
     assert [trial["status"] for trial in again.card["trials"]] == ["complete"] * 3
     assert again.has_weights
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_members_that_were_trained_go_on_from_the_weights_of_each(weights, tmp_path):
+    members = [member(family) for family in ("encoder", "decoder")]
+    whole = Candidate("ensemble", members=tuple(each.candidate for each in members))
+    made, model = Ensemble(whole, members[0].decision, members=members, weights=np.ones(2)), tmp_path / "model"
+    model.mkdir()
+    made.save(model)
+    for number in range(2):
+        (member_folder(model, number) / "transformers").mkdir()
+        (member_folder(model, number) / "transformers" / "of").write_text(str(number), encoding="utf-8")
+    written = bundle.write(tmp_path / "b.cutler", task=TASK, model=model, files={}, weights=weights)
+    assert written.has_weights == weights
+    assert not (written.folder / "transformers").exists()
+    assert len(list(written.folder.rglob("transformers"))) == (2 if weights else 0)
+    for number, each in enumerate(members if weights else ()):
+        going_on._lay(written, each.candidate, member_folder(written.folder / "model", number), tmp_path)
+        start = tmp_path / each.candidate.key / "start"
+        assert (start / "transformers" / "of").read_text(encoding="utf-8") == str(number)
+
+
+def test_an_ensemble_goes_by_what_those_of_its_members_say_that_can():
+    says = [{}, {"text": 0.25, "hour": 0.75}, {"text": 1.0}]
+    members = [member(f"family{n}") for n in range(3)]
+    for each, shares in zip(members, says, strict=True):
+        each.importance = lambda shares=shares: shares
+    whole = Candidate("ensemble", members=tuple(each.candidate for each in members))
+    found = Ensemble(whole, members[0].decision, members=members, weights=np.array([2.0, 0.6, 0.2]))
+    assert found.importance() == pytest.approx({"text": 0.4375, "hour": 0.5625})
+    mute = Ensemble(whole, members[0].decision, members=members, weights=np.array([1.0, 0.0, 0.0]))
+    assert mute.importance() == {}

@@ -110,6 +110,8 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_end(corpus, made, tmp_pa
     assert (tmp_path / "a" / "state" / "all" / "state.safetensors").is_file()
     with pytest.raises(OutputError, match="other settings"):
         cutler.pretrain(corpus, out=tmp_path / "a", **{**given, "size": "mini"})
+    with pytest.raises(OutputError, match="12 steps.*Leave --steps out"):
+        cutler.pretrain(corpus, out=tmp_path / "a", steps=20, **given)
     found = cutler.pretrain(corpus, out=tmp_path / "a", **given)
     assert found.digest == made["encoder"].digest
     with pytest.raises(OutputError, match="finished checkpoint"):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import samples
 
-from cutler import checks, report
-from cutler.report import figures, words
+from cutler import checks, registry, report
+from cutler.report import facts, figures, words
 from cutler.types import NAN, Constraints, Cost, Interval
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -234,6 +234,22 @@ def test_the_markdown_starts_as_a_model_hub_reads_it(card):
     assert 'tags: ["cutler", "text-classification"]' in head
     assert 'license: "apache-2.0"' in head
     assert f'base_model: "{samples.MINILM.name}"' in head
+
+
+@pytest.mark.parametrize(
+    ("task", "tag"),
+    [("translation", "translation"), ("summarization", "summarization"), ("text_generation", "text-generation"),
+     ("text_retrieval", "text-ranking"), ("question_answering", "question-answering"),
+     ("tabular_regression", "tabular-regression"), ("text_pair_regression", "sentence-similarity"),
+     ("text_regression", "text-classification"), ("multi_label_classification", "text-classification")],
+)  # fmt: skip
+def test_a_model_hub_reads_which_task_it_is(task, tag):
+    card = report.render(replace(samples.record(), task=task), samples.evidence(), [])
+    assert f'pipeline_tag: "{tag}"' in card["card.md"].split("---")[1]
+
+
+def test_every_task_that_a_hub_is_told_of_is_there():
+    assert set(facts.PIPELINES) <= set(registry.names("tasks"))
 
 
 def test_a_run_without_a_measured_trial_still_gives_a_card():

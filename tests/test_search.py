@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from cutler import registry, search, testing
-from cutler.errors import ConstraintError, UsageError
+from cutler.errors import CheckpointError, ConstraintError, MissingPackage, UsageError
 from cutler.models.base import Decision
 from cutler.models.constant import Constant
 from cutler.search import ladder, planning, sizing
@@ -554,3 +554,20 @@ def test_a_run_is_looked_at_as_soon_as_time_is_over_and_where_it_ended_when_it_i
     assert not ladder.Watch(bench, cut=None).asks(3)
     repeated = ladder.Watch(bench, cut=5)
     assert [step for step in range(1, 9) if repeated.asks(step)] == [5]
+
+
+def test_a_checkpoint_that_no_family_reads_is_said_so_where_packages_are_missing(checkpoint, monkeypatch):
+    family = registry.family
+
+    def lacking(name):
+        if name == "tree":
+            raise MissingPackage("the package lightgbm", found="it is not installed", do="install it")
+        return family(name)
+
+    part, task = testing.fold("text_classification", 60), registry.task("text_classification")()
+    clock = Clock(60)
+    work = planning.Planner(task, part, testing.facts(task, part), Constraints(60), families=("majority",),
+                            checkpoints=(checkpoint,), seed=0, threads=1, clock=clock)  # fmt: skip
+    monkeypatch.setattr(registry, "family", lacking)
+    with pytest.raises(CheckpointError, match="Try --family .*encoder"):
+        search.refuse_unread(work, [checkpoint])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cutler import data, registry, tasks
+from cutler.cli import given
 from cutler.errors import UsageError
 from cutler.types import Answer, Table
 
@@ -228,3 +229,13 @@ def test_real_folders_are_recognised_or_refused(folder):
     else:
         with pytest.raises(UsageError):
             tasks.choose(found)
+
+
+@pytest.mark.parametrize("task", registry.tasks(), ids=lambda task: task.name)
+def test_the_only_input_of_a_task_may_be_called_text(task):
+    asked, several = task({role: f"{role} here" for role in task.roles}), len(task.roles) > 2
+    assert data.text_role(asked) == (None if several or len(task.roles) < 2 else task.roles[0])
+    if data.text_role(asked):
+        assert given.is_table(b"text", asked)
+        (row,) = data.keyed([{"text": "hello there"}], asked)
+        assert row == {task.roles[0]: "hello there"}

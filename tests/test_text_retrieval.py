@@ -13,15 +13,17 @@ from sklearn.metrics import ndcg_score
 from typer.testing import CliRunner
 
 import cutler
-from cutler import catalog, data, profile, registry, tasks, testing
+from cutler import bundle, catalog, data, going_on, profile, registry, tasks, testing
 from cutler.cli import app
 from cutler.data import corpora
 from cutler.errors import DataError, MissingPackage, UsageError
 from cutler.families import _contrast, _vectors, bm25
 from cutler.metrics import ranking
+from cutler.models.ensemble import member_folder
 from cutler.models.finder import Documents, nearest
 from cutler.models.fused import Fused, scaled
 from cutler.models.lexical import Lexical, terms
+from cutler.search import combining
 from cutler.search.planning import Planner
 from cutler.types import Answer, Beside, Candidate, Constraints, Fold, Pace, Splits, Table
 
@@ -433,3 +435,24 @@ def test_no_queries_are_kept_for_probabilities_that_nothing_finds():
 def test_a_judgement_without_a_number_is_told():
     with pytest.raises(ValueError, match="no number for a relevance"):
         corpora.judgements_in([["d1", None]])
+
+
+def test_what_an_encoder_learned_stays_with_it_in_a_fusion(tmp_path):
+    finders = [lexical({"x": (1, 2, 3)}), lexical({"x": (3, 2, 1)})]
+    finders[1].candidate = Candidate("encoder", "x")
+    whole = Candidate("fusion", members=tuple(each.candidate for each in finders))
+    fused, alone, model = Fused(whole, ("query",), finders=finders, weights=np.ones(2)), tmp_path / "a", tmp_path / "m"
+    model.mkdir()
+    fused.save(model)
+    (alone / "reader" / "transformers").mkdir(parents=True)
+    (alone / "reader" / "transformers" / "config.json").write_text("{}", encoding="utf-8")
+    combining._keep_weights(alone, member_folder(model, 1))
+    assert (member_folder(model, 1) / "reader" / "transformers" / "config.json").is_file()
+    written = bundle.write(tmp_path / "b.cutler", task=TASK, model=model, files={}, weights=True)
+    going_on._lay(written, finders[1].candidate, member_folder(written.folder / "model", 1), tmp_path)
+    assert (tmp_path / finders[1].candidate.key / "start" / "transformers" / "config.json").is_file()
+
+
+def test_a_query_may_be_called_text(found):
+    asked = ["refund the payment", {"text": "refund the payment"}, {"text": "refund the payment", "id": "7"}]
+    assert len({answer.value for answer in found.predict(asked)}) == 1

@@ -23,7 +23,7 @@ UNIT = {"latency_ms": "ms a text", "size_mb": "MB on disk", "memory_mb": "MB of 
 )  # fmt: skip
 def no_fine_tuning(record: Record, evidence: Evidence) -> Seen:
     """Fires when checkpoints were at hand, but no candidate that fine-tunes one came to its end."""
-    if not record.checkpoints:
+    if all(checkpoint.architecture == "endpoint" for checkpoint in record.checkpoints):
         return NotApplicable("no checkpoint on this machine to fine-tune")
     if any(trial.candidate.family in PRETRAINED for trial in complete(record)):
         return None

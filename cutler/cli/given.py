@@ -51,7 +51,8 @@ def _opens_json(line: str) -> bool:
 
 
 def _columns(task: Task) -> set[str]:
-    return {*task.inputs, *(task.columns[role] for role in task.inputs), *task.features}
+    text = {"text"} if data.text_role(task) else set()
+    return {*task.inputs, *(task.columns[role] for role in task.inputs), *task.features, *text}
 
 
 def likeliest(model: Bundle, rows: Sequence[Row], count: int) -> Sequence[Sequence[tuple[Any, ...]]]:

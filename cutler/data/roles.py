@@ -13,8 +13,11 @@ from cutler.types import Row, SetAside, Task
 
 WORDS = "tokens"
 """The role of words that are tagged; its cells are lists, or strings that spell one or have spaces between words."""
-AS_TEXT = (WORDS, "source", chats.PROMPT, "query")
-"""Roles of which rows to answer may also hold a `text`."""
+
+
+def text_role(task: Task) -> str | None:
+    """The input that a row to answer may also hold under `text`: the only one; None where there are several or none."""
+    return task.inputs[0] if len(task.inputs) == 1 else None
 
 
 def keyed(rows: Sequence[Row], task: Task) -> list[dict[str, Any]]:
@@ -38,8 +41,8 @@ def keyed(rows: Sequence[Row], task: Task) -> list[dict[str, Any]]:
 
 
 def _column(role: str, task: Task, first: Row) -> str:
-    """Where an input stands: under the column of training, the role, or for words as a text under `text`."""
-    names = [task.columns[role], role, *(["text"] if role in AS_TEXT else [])]
+    """Where an input stands: under the column of training, the role, or where it is the only one under `text`."""
+    names = [task.columns[role], role, *(["text"] if role == text_role(task) else [])]
     return next((name for name in names if name in first), role)
 
 

@@ -46,6 +46,19 @@ class Ensemble(Fitted):
         """The share of rows that some member does not read whole, at least."""
         return max(member.truncated(rows) for member in self.members)
 
+    def importance(self) -> dict[str, float]:
+        """The mean, by weight, of what the members that can say so go by."""
+        told = [member.importance() for member in self.members]
+        weights = [float(weight) if each else 0.0 for weight, each in zip(self.weights, told, strict=True)]
+        total = sum(weights)
+        if not total:
+            return {}
+        found: dict[str, float] = {}
+        for weight, each in zip(weights, told, strict=True):
+            for name, share in each.items():
+                found[name] = found.get(name, 0.0) + share * weight / total
+        return found
+
     def settings(self) -> dict[str, Any]:
         return {"members": len(self.members)}
 

@@ -97,7 +97,7 @@ class Run:
         self.corpus: Corpus = texts.read(self.asked.sources, column=self.asked.column, seed=self.asked.seed)
         self.general = general_text(self.asked)
         self.identity = self.asked.identity(self.corpus.digest)
-        self.work = work.kept(self.asked.state / WORK, self.identity)
+        self.work = work.kept(self.asked.state / WORK, self.identity, self.asked.steps)
 
     def spell(self) -> None:
         """The tokenizer of the checkpoint that is gone on from, the one of the interrupted run, or a new one."""

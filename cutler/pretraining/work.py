@@ -66,8 +66,11 @@ class Work:
         partial.replace(file)
 
 
-def kept(file: Path, identity: str) -> Work | None:
-    """The work of an earlier run of the same kind. Raises OutputError where it is of another."""
+def kept(file: Path, identity: str, steps: int | None = None) -> Work | None:
+    """The work of an earlier run of the same kind. Raises OutputError where it is of another, or of other `steps`.
+
+    When the learning rate falls follows from the number of steps, so that it cannot change midway.
+    """
     if not file.is_file():
         return None
     try:
@@ -82,6 +85,11 @@ def kept(file: Path, identity: str) -> Work | None:
             f"the run that {file.parent.parent} was begun with",
             found=f"another corpus or other settings ({identity[:8]}, not {found.identity[:8]})",
             do="give the same as before to go on, or name another --out",
+        )  # fmt: skip
+    if steps not in (None, found.steps):
+        raise OutputError(
+            f"{found.steps} steps, as the run that {file.parent.parent} was begun with", found=f"{steps} steps",
+            do="leave --steps out to go on, or name another --out",
         )  # fmt: skip
     return found
 

@@ -47,6 +47,7 @@ def _shown(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> d
         "evidence": evidence,
         "findings": findings,
         "source": facts.source_name(record),
+        "pipeline": facts.pipeline(record),
         "entries": view.leaderboard(record),
         "bars": view.against_floor(record, evidence),
         "labels": view.labels(evidence),

@@ -11,6 +11,13 @@ from cutler import metrics
 from cutler.types import Checkpoint, Evidence, Finding, Pick, Record, Trial, without_nan
 
 SCHEMA_VERSION = 1
+PIPELINES = {
+    "token_classification": "token-classification", "question_answering": "question-answering",
+    "translation": "translation", "summarization": "summarization", "text_generation": "text-generation",
+    "text_retrieval": "text-ranking", "text_pair_regression": "sentence-similarity",
+    "tabular_classification": "tabular-classification", "tabular_regression": "tabular-regression",
+}  # fmt: skip
+"""What a model hub calls a task; every other one reads texts and is `text-classification` there."""
 
 
 def as_json(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -45,6 +52,11 @@ def as_json(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> 
 def source_name(record: Record) -> str:
     """The source without its folders, which are nobody's business."""
     return PurePath(record.source).name or record.source
+
+
+def pipeline(record: Record) -> str:
+    """The task as a model hub names it."""
+    return PIPELINES.get(record.task, "text-classification")
 
 
 def pick_index(pick: Pick, trials: Sequence[Trial]) -> int:

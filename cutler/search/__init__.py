@@ -127,7 +127,8 @@ def refuse_unread(work: Planner, checkpoints: Sequence[str]) -> None:
     started = {candidate.checkpoint for _, candidate in work.proposed} | {c.checkpoint for c, _ in work.infeasible}
     for name in checkpoints:
         if name not in started:
-            able = [family.name for family in registry.families() if work.task.head in family.heads
+            there = [registry.family(each) for each in families_of(())]
+            able = [family.name for family in there if work.task.head in family.heads
                     and any(c.checkpoint == name for c in family.propose(work.task, work.profile, [name]))]  # fmt: skip
             raise CheckpointError(
                 f"a checkpoint that the families to try start from in {work.task.name}",

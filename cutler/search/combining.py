@@ -132,12 +132,15 @@ def _built(item: PlanItem, members: Sequence[Trial], bench: Bench) -> Trial:
     bench.spent[item.candidate] += sum(member.cost.train_s for member in members)
     trial = bench.finish(item, model, step=1, scores=judged)
     for number, member in enumerate(members):
-        place = member_folder(bench.state(item.candidate) / "model", number)
-        for name in measure.NOT_READ:
-            weights = Path(member.folder) / "model" / name
-            if weights.is_dir():
-                shutil.copytree(weights, place / name, dirs_exist_ok=True)
+        _keep_weights(Path(member.folder) / "model", member_folder(bench.state(item.candidate) / "model", number))
     return trial
+
+
+def _keep_weights(model: Path, place: Path) -> None:
+    """Copies what further training reads, at any depth of a member's folder: loading and saving a model drops it."""
+    for name in measure.NOT_READ:
+        for weights in (path for path in model.rglob(name) if path.is_dir()):
+            shutil.copytree(weights, place / weights.relative_to(model), dirs_exist_ok=True)
 
 
 def summed(costs: Sequence[Cost], *, base_mb: float) -> Cost:
