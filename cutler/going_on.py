@@ -72,8 +72,8 @@ def items(
 ) -> tuple[PlanItem, ...]:
     """The items of a plan that goes on: the bundle's model, or each member of an ensemble and then the ensemble anew.
 
-    What is trained in steps gets the time that the others and the answers leave. Raises UsageError where the bundle
-    lacks the weights that a family trains.
+    What is trained in steps gets the time that the others and the answers leave, in equal shares. Raises UsageError
+    where the bundle lacks the weights that a family trains.
     """
     whole, model = fitted.model.candidate, fitted.folder / "model"
     folders = {member: member_folder(model, number) for number, member in enumerate(whole.members)} or {whole: model}
@@ -86,12 +86,15 @@ def items(
         PlanItem(candidate, facts.n_train, (1,), pace.seconds(facts.n_train + facts.n_validation))
         for candidate, pace in paces.items() if not registry.family(candidate.family).trained_in_steps
     ]  # fmt: skip
-    anew = [PlanItem(whole, facts.n_train, (1,), combining.ROOM_S)] if whole.members else []
+    trained = [each for each in paces.items() if registry.family(each[0].family).trained_in_steps]
+    last = len(trained) + 1
+    anew = [PlanItem(whole, facts.n_train, (1,), combining.ROOM_S, stage=last)] if whole.members else []
     answers_s = sum(pace.answer_s for pace in paces.values()) * (facts.n_test + facts.n_calibration)
-    with clock.holding(answers_s + sum(item.seconds for item in (*at_once, *anew))):
-        in_steps = [
-            sizing.lone(candidate, pace, splits.fold, clock)
-            for candidate, pace in paces.items() if registry.family(candidate.family).trained_in_steps
+    kept_s = answers_s + sum(item.seconds for item in (*at_once, *anew))
+    with clock.holding(kept_s), clock.holding(clock.left_s * (1 - 1 / max(len(trained), 1))):
+        in_steps = [  # each in a stage of its own: within one all but the best would be left behind
+            replace(sizing.lone(candidate, pace, splits.fold, clock), stage=stage)
+            for stage, (candidate, pace) in enumerate(trained, start=1)
         ]  # fmt: skip
     return (*at_once, *in_steps, *anew)
 

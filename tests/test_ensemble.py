@@ -14,7 +14,7 @@ from cutler.models.constant import Constant
 from cutler.models.ensemble import Ensemble, member_folder
 from cutler.search import combining, planning
 from cutler.search.clock import Clock
-from cutler.types import Candidate, Constraints, Cost, Fold, Plan, PlanItem, Trial
+from cutler.types import Candidate, Constraints, Cost, Fold, Pace, Plan, PlanItem, Splits, Trial
 
 LABELS = ("a", "b")
 TASK = registry.task("text_classification")()
@@ -266,17 +266,34 @@ def test_a_small_network_in_an_ensemble_keeps_the_weights_that_it_goes_on_from(t
     assert again.has_weights
 
 
-@pytest.mark.parametrize("weights", [True, False])
-def test_members_that_were_trained_go_on_from_the_weights_of_each(weights, tmp_path):
+def of_two_trained(folder, *, weights):
+    """Its members, and the bundle of an ensemble; a file in place of each member's weights holds its number."""
     members = [member(family) for family in ("encoder", "decoder")]
     whole = Candidate("ensemble", members=tuple(each.candidate for each in members))
-    made, model = Ensemble(whole, members[0].decision, members=members, weights=np.ones(2)), tmp_path / "model"
+    made, model = Ensemble(whole, members[0].decision, members=members, weights=np.ones(2)), folder / "model"
     model.mkdir()
     made.save(model)
     for number in range(2):
         (member_folder(model, number) / "transformers").mkdir()
         (member_folder(model, number) / "transformers" / "of").write_text(str(number), encoding="utf-8")
-    written = bundle.write(tmp_path / "b.cutler", task=TASK, model=model, files={}, weights=weights)
+    return members, bundle.write(folder / "b.cutler", task=TASK, model=model, files={}, weights=weights)
+
+
+def test_members_that_are_trained_share_the_time_and_do_not_beat_one_another(tmp_path, monkeypatch):
+    members, made = of_two_trained(tmp_path, weights=True)
+    for each in members:
+        pace = Pace(fixed_s=1.0, row_s=0.0, step_s=0.1, answer_s=0.0)
+        monkeypatch.setattr(type(registry.family(each.candidate.family)), "pace", lambda *_, pace=pace: pace)
+    part = testing.fold(TASK.name, 60)
+    splits = Splits(part.train, part.validation, part.validation)
+    items = going_on.items(made, TASK, splits, testing.facts(TASK, part), clock=Clock(60), place=tmp_path)
+    assert [item.stage for item in items] == [1, 2, 3]
+    assert sum(item.seconds for item in items) < 60
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_members_that_were_trained_go_on_from_the_weights_of_each(weights, tmp_path):
+    members, written = of_two_trained(tmp_path, weights=weights)
     assert written.has_weights == weights
     assert not (written.folder / "transformers").exists()
     assert len(list(written.folder.rglob("transformers"))) == (2 if weights else 0)
