@@ -313,3 +313,12 @@ def test_an_ensemble_goes_by_what_those_of_its_members_say_that_can():
     assert found.importance() == pytest.approx({"text": 0.4375, "hour": 0.5625})
     mute = Ensemble(whole, members[0].decision, members=members, weights=np.array([1.0, 0.0, 0.0]))
     assert mute.importance() == {}
+
+
+def test_a_member_that_settled_on_other_settings_is_the_one_that_was_planned():
+    before, after, same = Candidate("bm25", params={"k1": 3}), Candidate("bm25", params={"k1": 1}), Candidate("frozen")
+    planned = {after: before, same: same}
+    able = {each: Trial(each, "complete", folder=f"work/{first.key}") for each, first in planned.items()}
+    gone = Candidate("linear")
+    item = PlanItem(Candidate("fusion", members=(before, same, gone)), 20, (1,), 1.0)
+    assert combining.as_fitted(item, able).candidate.members == (after, same, gone)

@@ -39,7 +39,7 @@ def combine(
     `planned` are the combinations of a plan that is carried out as it is; None lets every way of combining propose.
     """
     able = {trial.candidate: trial for trial in trials if trial.status == "complete"}
-    for item in _proposed(able, bench) if planned is None else planned:
+    for item in _proposed(able, bench) if planned is None else [as_fitted(item, able) for item in planned]:
         progress(f"combining {item.candidate.name}", bench.clock.share)
         try:
             found = _tried(item, able, bench, fixed=planned is not None)
@@ -49,6 +49,16 @@ def combine(
         except Exception as error:  # whatever a combination dies of, its members are still there
             found = bench.failed(item, error), item
         yield found
+
+
+def as_fitted(item: PlanItem, able: Mapping[Candidate, Trial]) -> PlanItem:
+    """The item of a combination with its members as they came out: going on may settle on other settings than before.
+
+    A trial lies in a folder that bears the key of what was planned.
+    """
+    found = {Path(trial.folder).name: candidate for candidate, trial in able.items()}
+    members = tuple(each if each in able else found.get(each.key, each) for each in item.candidate.members)
+    return replace(item, candidate=replace(item.candidate, members=members))
 
 
 def _proposed(able: Mapping[Candidate, Trial], bench: Bench) -> list[PlanItem]:
