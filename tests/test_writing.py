@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -283,5 +284,6 @@ def test_what_is_not_installed_is_named_with_the_extra_before_anything_is_spent(
         with monkeypatch.context() as here:
             here.setattr(importlib.util, "find_spec",
                          lambda name, *_, gone=package: None if name == gone else there(name))  # fmt: skip
+            here.setitem(sys.modules, package, None)
             with pytest.raises(MissingPackage, match=rf"{package} to {what} texts.*cutler\[text\]"):
                 api.dry_run(testing.rows("translation", 40), task="translation", families=("encoder_decoder",))
