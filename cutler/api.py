@@ -94,15 +94,12 @@ def fit(
     seed = given.seed if given else seed or 0
     _checkpoints([name for item in given.items for name in item.candidate.checkpoints] if given else ())
     with job.stage("read and split"):
-        table = data.read(source, edges=edges)
-        asked = tasks.choose(table, name=task, columns=columns, metric=metric, features=features, apart=_apart(group))
-        tasks.check_floors(asked, table, job.constraints.floors)
-        splits = data.split(table, asked, seed=seed, group=group)
-        facts = profile.describe(splits, asked)
+        name, asked, splits, facts = _read(job, source, task=task, columns=columns, metric=metric, features=features,
+                                           edges=edges, group=group, seed=seed)  # fmt: skip
     work = given or _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families,
                              quoting=examples)  # fmt: skip
     with bundle.workplace(job.out) as place:
-        return _carry_out(job, table.source, asked, splits, facts, work, place, examples=examples, weights=weights)
+        return _carry_out(job, name, asked, splits, facts, work, place, examples=examples, weights=weights)
 
 
 def dry_run(
@@ -115,12 +112,9 @@ def dry_run(
     """What `fit` would do with the same arguments: task, profile and plan; nothing is trained or written."""
     job = _job(out, constraints, threads, progress)
     given = _given(plan, families, checkpoints, seed=seed, quoting=examples)
-    table = data.read(source, edges=edges)
-    asked = tasks.choose(table, name=task, columns=columns, metric=metric, features=features, apart=_apart(group))
-    tasks.check_floors(asked, table, job.constraints.floors)
     seed = given.seed if given else seed or 0
-    splits = data.split(table, asked, seed=seed, group=group)
-    facts = profile.describe(splits, asked)
+    _, asked, splits, facts = _read(job, source, task=task, columns=columns, metric=metric, features=features,
+                                    edges=edges, group=group, seed=seed)  # fmt: skip
     if given is None:
         planner = _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families,
                            quoting=examples)  # fmt: skip
@@ -210,6 +204,18 @@ def fine_tune(fitted: Bundle, source: Any, *, out: Path | str | None = None, bud
                           weights=fitted.has_weights)
 
 
+def _read(
+    job: Job, source: Any, *, task: str | None, columns: Mapping[str, str] | None, metric: str | None,
+    features: Sequence[str] | None, edges: Any, group: str | None, seed: int,
+) -> tuple[str, Task, Splits, Profile]:  # fmt: skip
+    """The name of the source, what is asked of it, its rows by purpose, and what they look like."""
+    table = data.read(source, edges=edges)
+    asked = tasks.choose(table, name=task, columns=columns, metric=metric, features=features, apart=_apart(group))
+    tasks.check_floors(asked, table, job.constraints.floors)
+    splits = data.split(table, asked, seed=seed, group=group)
+    return table.source, asked, splits, profile.describe(splits, asked)
+
+
 def _carry_out(
     job: Job, source: str, asked: Task, splits: Splits, facts: Profile, work: planning.Planner | Plan, place: Path, *,
     examples: bool, weights: bool,
@@ -229,13 +235,13 @@ def _carry_out(
         settled.model.save(Path(picked.trial.folder) / "model")
         evidence = evaluate.on_test(settled.model, asked, splits.test, floors=settled.floors, examples=examples,
                                     seed=found.plan.seed)  # fmt: skip
-    plan = replace(found.plan, refit=settled.refit)
+    plan, used = replace(found.plan, refit=settled.refit), _used(found.trials)
     record = Record(
         task=asked.name, columns=asked.columns, metric=asked.metric, source=source, profile=facts,
         constraints=job.constraints, plan=plan, trials=found.trials, pick=picked, seconds=dict(job.seconds),
-        calibration=settled.calibration, checkpoints=_used(found.trials), version=__version__,
+        calibration=settled.calibration, checkpoints=used, version=__version__,
         machine={**measure.machine(), "threads": job.threads},
-        domains=domains.of_rows(_used(found.trials), splits.train, asked.inputs),
+        domains=domains.of_rows(used, splits.train, asked.inputs),
     )  # fmt: skip
     files = report.render(record, evidence, checks.run(record, evidence), bundle=job.out.name)
     files["plan.json"] = json.dumps(plan.as_json(), indent=1, ensure_ascii=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def list_in(cell: Any) -> list[Any] | None:
@@ -12,18 +14,19 @@ def list_in(cell: Any) -> list[Any] | None:
     if isinstance(cell, list | tuple | set | frozenset):
         return list(cell)
     if isinstance(cell, str):
-        return _spelt(cell.strip()) if cell.lstrip().startswith("[") else None
+        return spelt(cell.strip(), list) if cell.lstrip().startswith("[") else None
     found = cell.tolist() if hasattr(cell, "tolist") else None
     return found if isinstance(found, list) else None
 
 
-def _spelt(cell: str) -> list[Any] | None:
+def spelt(cell: str, kind: type[T]) -> T | None:
+    """What a string spells as JSON or Python do, where that is of this kind."""
     for parse in (json.loads, ast.literal_eval):
         try:
             found = parse(cell)
         except (ValueError, SyntaxError, RecursionError):
             continue
-        return found if isinstance(found, list) else None
+        return found if isinstance(found, kind) else None
     return None
 
 

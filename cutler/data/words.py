@@ -9,6 +9,8 @@ from collections.abc import Sequence
 # Thai and Lao, Burmese, Khmer, kana, Han.
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 RUN = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\S)+")
+TERM = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})[^\W_])+")
+"""Letters and digits in a row, without marks."""
 OPENS_A_WORD = "@#"  # names and topics on social networks
 
 Cell = str | Sequence[str]

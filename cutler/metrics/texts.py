@@ -7,14 +7,13 @@ a text, or several that are all right.
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cutler.data.words import UNSPACED
+from cutler.data.words import TERM
 from cutler.errors import MissingPackage
 from cutler.metrics import Array, of_parts
 
@@ -25,7 +24,6 @@ Target = str | tuple[str, ...]
 CORPUS = ("bleu", "chrf")
 ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 NAMES = (*CORPUS, *ROUGE)
-WORD = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})[^\W_])+")
 KEPT = 16
 """Sets of answers whose counts are remembered: every metric and every draw of a run asks for them again."""
 
@@ -101,4 +99,4 @@ class _Words:
     """Cuts as rouge-score does by itself, but keeps letters of all scripts: its own drops what is not English."""
 
     def tokenize(self, text: str) -> list[str]:
-        return WORD.findall(text.lower())
+        return TERM.findall(text.lower())

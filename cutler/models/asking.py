@@ -131,6 +131,10 @@ class Prompts:
             else:
                 source = self._shortened(source, len(tokens) - most)
 
+    def cut(self, rows: Sequence[Row]) -> float:
+        """The share of rows whose own text is not read whole."""
+        return float(np.mean([self.of(row)[1] for row in rows]))
+
     def _framed(self, before: Sequence[Message], turns: Sequence[tuple[str, str]], source: str) -> list[str]:
         text = self.asking.chat.framed(self.asking.messages(before, turns, source))
         return list(self.tokenizer.encode(text, add_special_tokens=not self.asking.chat.template).tokens)

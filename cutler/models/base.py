@@ -141,13 +141,13 @@ class Stored(Model):
         """The same model, in place, without texts of the data where it answers with these."""
         return self
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What JSON can hold of this format."""
+        """What JSON holds of this format, beside what every model has."""
+        return {}
 
-    @abstractmethod
     def arrays(self) -> Arrays:
         """What safetensors hold of this format."""
+        return {}
 
     @abstractmethod
     def deciding_by(self) -> dict[str, Any]:

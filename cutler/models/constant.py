@@ -24,9 +24,6 @@ class Constant(Fitted):
         n_scored = sum(map(len, words_in(rows, self.decision.inputs))) if tagged else len(rows)
         return np.tile(self.score, (n_scored, 1))
 
-    def settings(self) -> dict[str, Any]:
-        return {}
-
     def arrays(self) -> Arrays:
         return {"score": self.score}
 

@@ -37,9 +37,6 @@ class Copied(Answering):
     def settings(self) -> dict[str, Any]:
         return {"text": self.text, "sentences": self.sentences}
 
-    def arrays(self) -> Arrays:
-        return {}
-
     @classmethod
     def restore(
         cls, candidate: Candidate, inputs: Sequence[str], settings: Mapping[str, Any], arrays: Arrays, folder: Path

@@ -265,9 +265,6 @@ class Endpoint(Answering):
         return {"endpoint": self.client.name, "asking": self.asking.as_json(), "new_tokens": self.new_tokens,
                 "labels": list(self.known)}  # fmt: skip
 
-    def arrays(self) -> Arrays:
-        return {}
-
     @classmethod
     def restore(
         cls, candidate: Candidate, inputs: Sequence[str], settings: Mapping[str, Any], arrays: Arrays, folder: Path

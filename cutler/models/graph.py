@@ -75,9 +75,6 @@ class Graph(Fitted):
             found = np.asarray(found / degree + weights @ level[near])
         return found
 
-    def settings(self) -> dict[str, Any]:
-        return {}
-
     def arrays(self) -> Arrays:
         return {"degrees": self.degrees, "levels": self.levels}
 

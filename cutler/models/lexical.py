@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from cutler.data.words import UNSPACED
+from cutler.data.words import TERM
 from cutler.models.base import Arrays
 from cutler.models.finder import Documents, Finder
 from cutler.types import Candidate
 
-TERM = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})[^\W_])+")
 VOCABULARY = "vocabulary.json"
 
 

@@ -58,7 +58,7 @@ class Likelihood(Fitted):
 
     def truncated(self, rows: Sequence[Row]) -> float:
         """The share of rows that are not read whole."""
-        return float(np.mean([self.prompts.of(row)[1] for row in rows]))
+        return self.prompts.cut(rows)
 
     def settings(self) -> dict[str, Any]:
         return {"asking": self.asking.as_json()}

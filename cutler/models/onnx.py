@@ -98,6 +98,7 @@ class Graph:
     """An ONNX graph from token ids, mask and types to `features`."""
 
     def __init__(self, file: Path) -> None:
+        self.file = file
         self.session = ort.InferenceSession(str(file), _options(), providers=["CPUExecutionProvider"])
         self.expects = [given.name for given in self.session.get_inputs()]
 
@@ -111,6 +112,12 @@ class Graph:
             inputs["token_type_ids"][row, : len(ids)] = 0 if types is None else types
         found: np.ndarray = self.session.run(["features"], {name: inputs[name] for name in self.expects})[0]
         return found
+
+    def save(self, folder: Path, tokenizer: Tokenizer) -> None:
+        """Write the graph, where it does not lie there already, and what makes its token ids."""
+        if self.file.resolve() != (folder / "model.onnx").resolve():
+            shutil.copyfile(self.file, folder / "model.onnx")
+        tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
 
 
 class Onnx(Pooled):
@@ -150,9 +157,7 @@ class Onnx(Pooled):
 
     def save(self, folder: Path) -> None:
         super().save(folder)
-        if self.graph.resolve() != (folder / "model.onnx").resolve():
-            shutil.copyfile(self.graph, folder / "model.onnx")
-        self.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+        self.run.save(folder, self.tokenizer)
 
     @classmethod
     def restore(

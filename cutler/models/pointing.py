@@ -8,7 +8,6 @@ where it is above the best pair by more than `threshold`. Source: Devlin et al. 
 from __future__ import annotations
 
 import math
-import shutil
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -110,9 +109,7 @@ class Pointer(Pointing):
 
     def save(self, folder: Path) -> None:
         super().save(folder)
-        if self.graph.resolve() != (folder / "model.onnx").resolve():
-            shutil.copyfile(self.graph, folder / "model.onnx")
-        self.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+        self.run.save(folder, self.tokenizer)
 
     @classmethod
     def restore(

@@ -101,9 +101,6 @@ class Seq2Seq(Answering):
     def settings(self) -> dict[str, Any]:
         return asdict(self.writing)
 
-    def arrays(self) -> Arrays:
-        return {}
-
     @classmethod
     def restore(
         cls, candidate: Candidate, inputs: Sequence[str], settings: Mapping[str, Any], arrays: Arrays, folder: Path

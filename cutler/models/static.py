@@ -38,9 +38,6 @@ class Static(Headed):
     def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Static:
         return Static(candidate, decision, tokenizer=self.tokenizer, vectors=self.vectors, place=self.place, head=head)
 
-    def settings(self) -> dict[str, Any]:
-        return {}
-
     def arrays(self) -> Arrays:
         return {"vectors": self.vectors, "place": self.place, "weight": self.head.weight, "bias": self.head.bias}
 

@@ -55,9 +55,6 @@ class WordWindow(Headed):
         weight[np.searchsorted(kept, self.kept)] = self.head.weight
         return WordWindow(self.candidate, self.decision, kept=kept, head=Linear(weight, self.head.bias))
 
-    def settings(self) -> dict[str, Any]:
-        return {}
-
     def arrays(self) -> Arrays:
         return {"weight": self.head.weight.astype(np.float16), "bias": self.head.bias, "kept": self.kept}
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from tokenizers import Tokenizer
 
 from cutler.models.asking import Asking, Prompts
@@ -47,13 +46,10 @@ class Writer(Answering):
 
     def truncated(self, rows: Sequence[Row]) -> float:
         """The share of rows that are not read whole."""
-        return float(np.mean([self.prompts.of(row)[1] for row in rows]))
+        return self.prompts.cut(rows)
 
     def settings(self) -> dict[str, Any]:
         return {"asking": self.asking.as_json(), "how": self.how.as_json(), "labels": list(self.known)}
-
-    def arrays(self) -> Arrays:
-        return {}
 
     def save(self, folder: Path) -> None:
         super().save(folder)

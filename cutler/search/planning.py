@@ -121,8 +121,8 @@ class Planner:
 
     @property
     def combinable(self) -> bool:
-        """Whether models of two families or more may come out, which an ensemble could be made of."""
-        able = self.task.head not in ("span", "text")  # which nothing that combines scores serves
+        """Whether models of two families or more may come out, and there is a way of combining such."""
+        able = any(self.task.head in registry.combiner(name).heads for name in registry.names("combine"))
         return able and len({family.name for family, _ in self.feasible} - set(NO_MEMBERS)) > 1
 
     @property
@@ -133,7 +133,7 @@ class Planner:
     def _floors(self) -> list[PlanItem]:
         """What needs no checkpoint, on as many rows as half of what is left allows; what is a floor runs anyway."""
         items, left_s, n_rows = [], self.left_s, len(self.fold.train)
-        for family, candidate in [item for item in self.feasible if _is_floor(*item)]:
+        for family, candidate in [item for item in self.feasible if _from_nothing(*item)]:
             pace = self._measured(family, candidate)
             room_s = max(left_s / 2, 0.5)
             if pace and (family.floor or pace.fixed_s <= room_s):
@@ -156,7 +156,7 @@ class Planner:
             return None
 
     def _one_shots(self) -> list[PlanItem]:
-        heavy, left_s = [(f, c) for f, c in self.feasible if not _is_floor(f, c)], self.left_s
+        heavy, left_s = [(f, c) for f, c in self.feasible if not _from_nothing(f, c)], self.left_s
         if heavy and left_s < TORCH_S and self.planned:
             left = f"{max(left_s, 0):.0f} s are left after the floors, and {TORCH_S:.0f} s are needed"
             self.dropped += [(candidate.name, left) for _, candidate in heavy]
@@ -264,7 +264,7 @@ class Planner:
         self.clock.reserve_s = self.clock.least_s + answers_s
 
 
-def _is_floor(family: Family, candidate: Candidate) -> bool:
+def _from_nothing(family: Family, candidate: Candidate) -> bool:
     """Whether it needs no checkpoint and no torch: counts of words, the commonest answer."""
     return not candidate.checkpoint and not family.trained_in_steps
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cutler.data.lists import list_in
+from cutler.data.lists import list_in, spelt
 from cutler.tasks import _columns
 from cutler.types import Row
 
@@ -42,14 +40,7 @@ def _mapping_in(cell: Any) -> Mapping[str, Any] | None:
     """A mapping, or what a string spells as one."""
     if isinstance(cell, Mapping):
         return cell
-    if isinstance(cell, str) and cell.lstrip().startswith("{"):
-        for parse in (json.loads, ast.literal_eval):
-            try:
-                found = parse(cell)
-            except (ValueError, SyntaxError, RecursionError):
-                continue
-            return found if isinstance(found, dict) else None
-    return None
+    return spelt(cell, dict) if isinstance(cell, str) and cell.lstrip().startswith("{") else None
 
 
 def _from_columns(cell: Mapping[str, Any]) -> tuple[Found, ...]:
