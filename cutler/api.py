@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -22,6 +23,7 @@ from cutler import (
     data,
     domains,
     evaluate,
+    explain,
     going_on,
     measure,
     profile,
@@ -32,12 +34,15 @@ from cutler import (
 )  # fmt: skip
 from cutler.bundle import Bundle
 from cutler.errors import UsageError
+from cutler.explain import Near
+from cutler.measure import TRAINED
 from cutler.search import combining, planning, refitting
 from cutler.search.clock import Clock
 from cutler.types import (
     Candidate,
     Checkpoint,
     Constraints,
+    Explanation,
     Plan,
     Profile,
     Record,
@@ -146,11 +151,33 @@ def _is_hub_id(name: str) -> bool:
 
 
 class Chosen(Bundle):
-    """A bundle that can go on learning."""
+    """A bundle that says why it answers as it does, and that can go on learning."""
 
     @classmethod
     def of(cls, found: Bundle) -> Self:
         return cls(found.folder, found.task, found.model)
+
+    @cached_property
+    def near(self) -> Near:
+        """The kept training rows, read once, to find those that are near to others."""
+        return Near(self.model, self.task, self.kept_rows())
+
+    def explain(
+        self, rows: Sequence[Row | str], *, way: str | None = None, measure: bool = True, neighbours: int = 3,
+        attention: bool = False,
+    ) -> list[Explanation]:  # fmt: skip
+        """Why each row gets its answer: the words that carried it, how faithful that is, and near training rows.
+
+        Rows are as `predict` takes them. `way` is exact, occlusion or gradients; left out, exact where the model's
+        scores add up, otherwise occlusion. Gradients and `attention` need torch and the bundle's trained weights;
+        neighbours need the rows that it kept. Raises UsageError where what is asked for cannot be told.
+        """
+        weights = self.folder / TRAINED
+        return explain.rows(
+            self.model, self.task, self._keyed(rows), near=self.near if neighbours else None,
+            weights=weights if weights.is_dir() else None, way=way, measure=measure, neighbours=neighbours,
+            attention=attention,
+        )  # fmt: skip
 
     def fine_tune(self, source: Any, *, out: Path | str | None = None, budget: str | float = "2m") -> Chosen:
         """A new bundle, in which this model has gone on learning from `source`, with the kept rows beside it.

@@ -8,17 +8,20 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from cutler import metrics, tags
+from cutler import explain, metrics, tags
 from cutler.data.columns import told
 from cutler.data.words import offsets_of, text_of
 from cutler.errors import DataError
 from cutler.metrics import texts
+from cutler.models.base import Stored
 from cutler.types import Answer, Evidence, Interval, Model, Row, Span, Task
 
 SHOWN = 60
 LETTERS = 400
 AROUND = 100
 """Letters on either side of the middle of an answer that are quoted."""
+BECAUSE = 4
+"""Words that are told of an error."""
 LABELLED = ("class", "classes")
 DOCUMENTS, DOCUMENT = 3, 80
 """So many documents of an example are quoted, so much of each."""
@@ -179,9 +182,16 @@ def _errors(
             **(_missed(targets[number], answers[number].value, model) if isinstance(model, Finds) else
                 _told(task, rows[number], targets[number], answers[number])),
             "probability": answers[number].probability,
+            **_because(model, rows[number], answers[number]),
         }
         for _, number in wrong[:SHOWN]
     ]
+
+
+def _because(model: Model, row: Row, answer: Answer) -> dict[str, Any]:
+    """The words that spoke most for an answer, where a model tells them at no cost."""
+    words = explain.because(model, row, answer, count=BECAUSE) if isinstance(model, Stored) else ()
+    return {"because": words} if words else {}
 
 
 def _told(task: Task, row: Row, target: Any, answer: Answer) -> dict[str, Any]:

@@ -18,7 +18,7 @@ P = TypeVar("P")
 EXTRA_OF = {
     **dict.fromkeys(("torch", "transformers", "onnx", "accelerate", "peft", "gguf"), "train"),
     **dict.fromkeys(("ctranslate2", "sacrebleu", "rouge_score"), "text"),
-    "bm25s": "retrieval", "lightgbm": "tree",
+    "bm25s": "retrieval", "captum": "explain", "lightgbm": "tree",
 }  # fmt: skip
 
 

@@ -36,6 +36,7 @@ DOORS = {
     "jinja2": {"report", "models"},  # cards; the chat templates of checkpoints
     "onnxruntime": {"models", "compress"},
     "ctranslate2": {"models"},
+    "captum": {"models"},
     **dict.fromkeys(("torch", "transformers", "peft", "accelerate"), TRAINING),
 }
 

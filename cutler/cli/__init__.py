@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from cutler.cli import pretraining
+from cutler.cli import explaining, pretraining
 
 if TYPE_CHECKING:
     from cutler.bundle import Bundle as FittedBundle
@@ -171,6 +171,7 @@ def catalog(as_json: AsJson = False) -> None:
         show.plain_json([asdict(each) for each in found]) if as_json else show.checkpoints(found)
 
 
+app.command()(explaining.explain)
 app.command()(pretraining.pretrain)
 
 

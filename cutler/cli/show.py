@@ -241,6 +241,35 @@ def pretrained(folder: Path, *, as_json: bool) -> None:
                   f"{escape(str(folder / 'card.html'))}", soft_wrap=True)  # fmt: skip
 
 
+def explained(found: Sequence[Mapping[str, Any]]) -> None:
+    """Each answer with the words that carried it, what that is worth, and the training rows that are near."""
+    console = _console()
+    for each in found:
+        sure = "" if each["probability"] is None else f" ({each['probability']:.0%} sure)"
+        console.print(f"[bold]{each['row']}. {escape(_short(each['answer']))}[/]{sure}", soft_wrap=True)
+        for reason in each["reasons"]:
+            words = ", ".join(f"{escape(piece['text'])} {piece['weight']:+.2f}" for piece in reason["pieces"])
+            name = f"{escape(reason['of'])}: " if reason["of"] and len(each["reasons"]) > 1 else ""
+            console.print(f"   {name}{words or 'no word counts'}{_worth(reason['faithfulness'])}", soft_wrap=True)
+        for near in each["neighbours"]:
+            console.print(f"   near: {escape(near['text'])} -> {escape(_short(near['target']))}", soft_wrap=True)
+
+
+def _worth(trust: Mapping[str, float] | None) -> str:
+    """How faithful an explanation is, in words; nothing where that was not measured."""
+    if not trust:
+        return ""
+    return f" [dim](without its first words {trust['drop']:.2f} is lost, without random ones {trust['random']:.2f})[/]"
+
+
+def _short(value: Any) -> str:
+    """An answer in a line: spans and lists by what they hold."""
+    if isinstance(value, list):
+        return ", ".join(f"{each['text']}: {each['label']}" if isinstance(each, Mapping) else str(each)
+                         for each in value[:5]) or "none"  # fmt: skip
+    return f"{value:.4g}" if isinstance(value, float) else str(value) or "no answer"
+
+
 def measured(found: Mapping[str, Any]) -> None:
     """What an evaluation found: metrics, on how many rows, how many could not be used."""
     metrics(found["metrics"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,6 +64,25 @@ class WordWindow(Headed):
         cls, candidate: Candidate, decision: Decision, settings: Mapping[str, Any], arrays: Arrays, folder: Path
     ) -> Self:
         return cls(candidate, decision, kept=arrays["kept"], head=Linear(arrays["weight"], arrays["bias"]))
+
+
+def told_by(model: WordWindow, words: Sequence[str], word: int, label: int) -> Iterator[tuple[int, float]]:
+    """Of each feature of a word how many words further on it is read, and what it adds to the score of one label.
+
+    What is read from two words is shared among them, as is what falls into one slot.
+    """
+    near = [EDGE] * AROUND + [_look(each[:LETTERS]) for each in words] + [EDGE] * AROUND
+    look, before, after = near[word + AROUND], near[word + AROUND - 1], near[word + AROUND + 1]
+    steps = [*[(0,)] * len(look), (-2,), (2,), *[(-1,)] * len(before[:3]), *[(1,)] * len(after[:3]), (-1, 0), (0, 1)]
+    hasher = FeatureHasher(SLOTS, input_type="string", alternate_sign=False, dtype=np.float32)
+    strings = next(islice(_of_row(words), word, None))
+    slots = model.place[hasher.transform([each] for each in strings).indices]
+    places, counts = np.unique(slots, return_counts=True)
+    often = dict(zip(places.tolist(), counts.tolist(), strict=True))
+    for slot, towards in zip(slots.tolist(), steps, strict=True):
+        if slot >= 0:
+            share = UNIT * float(model.head.weight[slot, label]) / often[slot] / len(towards)
+            yield from ((step, share) for step in towards)
 
 
 def hashed(rows: Sequence[Sequence[str]]) -> sp.csr_matrix:
