@@ -48,8 +48,7 @@ def main() -> int:
 
 def content(entries: dict[str, Any]) -> dict[str, Any]:
     """Figures by name for the page, beside the entries themselves."""
-    about = (f"Loss in probability without the words named first, less that without random words; mean over {EXPLAINED} "
-             "test rows.")  # fmt: skip
+    about = f"Loss in probability without the words named first, less that without random ones; {EXPLAINED} test rows."
     figures = {f"{case}: gain over random words": entry["gain"] for case, entry in entries.items() if "gain" in entry}
     return {"about": about, "figures": figures, "entries": entries}
 
@@ -78,7 +77,8 @@ def measured(name: str, family: str, data: Path, budget: str, rows: int) -> dict
     low, high = np.quantile(gains[draws].mean(axis=1), [0.025, 0.975])
     return {
         "gain": float(gains.mean()), "low": float(low), "high": float(high), "better_share": share_of_rows(found),
-        "drop": float(np.mean([each.drop for each in found])), "random": float(np.mean([each.random for each in found])),
+        "drop": float(np.mean([each.drop for each in found])),
+        "random": float(np.mean([each.random for each in found])),
         "rows": len(told), "reasons": len(gains), "way": told[0].way, "pick": fitted.model.candidate.name,
         "ms_a_row": 1e3 * seconds / len(told),
     }  # fmt: skip
