@@ -95,7 +95,7 @@ def _module(kind: str, name: str) -> ModuleType:
 
 def missing(error: ModuleNotFoundError, what: str) -> MissingPackage:
     """What to raise where a package that `what` needs is not there: how to get it. One of no extra goes on as it is."""
-    extra = EXTRA_OF.get(str(error.name))
+    extra = EXTRA_OF.get(str(error.name).partition(".")[0])
     if extra is None:
         raise error
     return MissingPackage(f"the package {error.name} for {what}", found="it is not installed",

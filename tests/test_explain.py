@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cutler
-from cutler import api, cli, explain, registry, testing
+from cutler import api, bundle, cli, explain, registry, testing
 from cutler.errors import MissingPackage, UsageError
 from cutler.explain import asked, faithful, pieces
 from cutler.models import added
@@ -311,13 +311,16 @@ def test_no_row_is_no_explanation(linear):
 
 @pytest.fixture(scope="module")
 def tuned(checkpoint, tmp_path_factory):
-    return fitted("text_classification", tmp_path_factory.mktemp("tuned"), family="encoder", checkpoints=(checkpoint,),
-                  n=60)  # fmt: skip
+    """A bundle of an encoder that was trained for a few steps, with its weights."""
+    folder = tmp_path_factory.mktemp("tuned")
+    params = {"trained_layers": 2, "learning_rate": 1e-3, "joint": False, "max_tokens": 32}
+    asks, model = model_of("encoder", "text_classification", folder / "state", params, checkpoint)
+    (folder / "model").mkdir()
+    model.save(folder / "model")
+    return api.Chosen.of(bundle.write(folder / "m.cutler", task=asks, model=folder / "model", files={}, weights=True))
 
 
 def test_attention_has_a_weight_for_every_pair_of_tokens(tuned):
-    if not (tuned.folder / "transformers").is_dir():
-        pytest.skip("the floor was picked")
     (found,) = tuned.explain(["the parcel never arrived"], attention=True)
     weights = np.array(found.attention.weights)
     assert weights.shape[2] == weights.shape[3] == len(found.attention.tokens)
@@ -326,8 +329,6 @@ def test_attention_has_a_weight_for_every_pair_of_tokens(tuned):
 
 def test_gradients_add_up_to_the_score_over_nothing(tuned):
     pytest.importorskip("captum")
-    if not (tuned.folder / "transformers").is_dir():
-        pytest.skip("the floor was picked")
     (found,) = tuned.explain(["the parcel never arrived"], way="gradients")
     (reason,) = found.reasons
     place = tuned.labels.index(found.answer.value)
@@ -337,8 +338,6 @@ def test_gradients_add_up_to_the_score_over_nothing(tuned):
 
 
 def test_gradients_say_what_to_install(tuned, monkeypatch):
-    if not (tuned.folder / "transformers").is_dir():
-        pytest.skip("the floor was picked")
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     monkeypatch.setitem(sys.modules, "captum", None)
     with pytest.raises(MissingPackage, match=r"cutler\[explain\]"):

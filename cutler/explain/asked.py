@@ -68,7 +68,8 @@ class Labels(Asked):
             named = answer.value if isinstance(answer.value, tuple) else (answer.value,)
             self.places = [decision.labels.index(label) for label in named] or [_nearest(model, row)]
         names = [decision.labels[place] for place in self.places] if decision.labels else [""]
-        super().__init__(row, names, pieces.of_row(row, decision.inputs, most=None if whole_words else pieces.MOST))
+        most = None if whole_words else pieces.MOST
+        super().__init__(row, names, pieces.of_row(row, decision.inputs, most=most, columns=model.reads_columns))
 
     def told(self, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
         scores = self.model.scores(rows)
@@ -156,7 +157,8 @@ class Pointed(Asked):
     def __init__(self, model: Answering, row: Row, answer: Answer) -> None:
         self.model, self.said = model, answer.value
         staying = [(model.inputs[1], start, end) for start, end in answer.offsets or ()]
-        super().__init__(row, [answer.value], pieces.of_row(row, model.inputs, staying=staying))
+        found = pieces.of_row(row, model.inputs, staying=staying, columns=False)
+        super().__init__(row, [answer.value], found)
 
     def told(self, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
         answers = self.model.predict(rows)
@@ -181,7 +183,7 @@ class Found(Asked):
         known = {name: place for place, name in enumerate(model.documents.ids)}
         self.places = [known[name] for name in first]
         most = None if isinstance(model, Lexical) else pieces.MOST
-        super().__init__(row, first, pieces.of_row(row, model.inputs, most=most))
+        super().__init__(row, first, pieces.of_row(row, model.inputs, most=most, columns=False))
 
     def told(self, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
         queries = [row[self.role] for row in rows]

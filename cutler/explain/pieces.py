@@ -19,9 +19,9 @@ Place = tuple[str, int, int]
 
 
 def of_row(
-    row: Row, inputs: Sequence[str], *, most: int | None = MOST, staying: Sequence[Place] = ()
+    row: Row, inputs: Sequence[str], *, most: int | None = MOST, staying: Sequence[Place] = (), columns: bool = True
 ) -> list[Piece]:
-    """The pieces of a row in the order of its inputs, then its columns; at most about `most` of the texts, if any.
+    """The pieces of a row in the order of its inputs, then its `columns`; of texts about `most` at most, if any.
 
     Words that reach into a place that is `staying` are no pieces.
     """
@@ -32,7 +32,8 @@ def of_row(
         Piece(role, row[role][some[0][0] : some[-1][1]], some[0][0], some[-1][1])
         for role, run in runs for some in (run[first : first + size] for first in range(0, len(run), size))
     ]  # fmt: skip
-    return found + [Piece(name, _told(value), 0, 0) for name, value in (row.get(COLUMNS) or {}).items()]
+    beside = (row.get(COLUMNS) or {}) if columns else {}
+    return found + [Piece(name, _told(value), 0, 0) for name, value in beside.items()]
 
 
 def without(row: Row, gone: Iterable[Piece]) -> dict[str, Any]:
