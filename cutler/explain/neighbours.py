@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import normalize
 
@@ -38,8 +37,8 @@ class Near:
         """For each row the `count` nearest, the nearest first."""
         if self.known is None or not rows or not count:
             return [()] * len(rows)
-        found = self._read(rows) @ self.known.T
-        near = np.asarray(found.todense() if sp.issparse(found) else found)
+        found: Any = self._read(rows) @ self.known.T
+        near = np.asarray(found.toarray() if hasattr(found, "toarray") else found)
         return [tuple(self._told(place, line[place]) for place in np.argsort(-line, kind="stable")[:count])
                 for line in near]  # fmt: skip
 
