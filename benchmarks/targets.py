@@ -30,6 +30,7 @@ def judge(content: File) -> list[dict[str, Any]]:
         _at_least("greedy tokens as those of transformers ≥ 95 %", _hundred(others, *SAME), 95.0),
         _at_most("1,000,000 short rows profiled and split within 4 GB", _deep(others, "scale", "peak_gb"), 4.0, " GB"),
         _at_most("cutler --help in under 0.4 s", _deep(others, "cli", "help_s"), 0.4, " s"),
+        *_serving(others),
     ]
 
 
@@ -42,6 +43,23 @@ TIMES = (
     ("generating ≥ 5 × transformers' generate one text at a time", ("speed_generate", "ratios", "one"), 5.0),
     ("generating ≥ 2 × transformers' generate in batches", ("speed_generate", "ratios", "batches"), 2.0),
 )
+
+
+def _serving(others: File) -> list[dict[str, Any]]:
+    """What is asked of a server on loopback."""
+    found = others.get("speed_serve")
+    minutes = _deep(found, "figures", "minutes at twice capacity")
+    overload = "ten minutes at twice capacity: excess answered 429, nothing else"
+    growth = _hundred(found, "over", "growth") if minutes and minutes >= 10 else None
+    return [
+        _at_most("served, one text when idle: p50 within 5 ms", _deep(found, "idle", "p50_ms"), 5.0, " ms"),
+        _at_most("served, one text when idle: p99 within 12 ms", _deep(found, "idle", "p99_ms"), 12.0, " ms"),
+        _at_least("served, 32 texts a request: ≥ 80 % of offline", _hundred(found, "ratios", "load32"), 80.0),
+        _at_least("served, one text a request: ≥ 50 % of offline", _hundred(found, "ratios", "load1"), 50.0),
+        _at_most(f"served, {overload}", _deep(found, "errors") if growth is not None else None, 1.0, " others"),
+        _at_most("served, the same: memory grows by at most 2 %", growth, 2.0, " %"),
+        _at_most("served, cold start to the first answer within 2 s", _deep(found, "start_s"), 2.0, " s"),
+    ]  # fmt: skip
 
 
 def _target(text: str, figure: str, reached: bool | None) -> dict[str, Any]:

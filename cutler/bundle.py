@@ -58,13 +58,13 @@ class Bundle:
 
         Where words are tagged a row may also be a list of words.
         """
-        return self.model.predict(self._keyed(rows))
+        return self.model.predict(self.keyed(rows))
 
     def scores(self, rows: Sequence[Row | str]) -> np.ndarray:
         """(rows, labels) raw scores; where words are tagged (words, labels), all rows end to end."""
         if not rows:
             return np.zeros((0, max(len(self.labels), 1)), dtype=np.float32)
-        return self.model.scores(self._keyed(rows))
+        return self.model.scores(self.keyed(rows))
 
     def probabilities(self, rows: Sequence[Row | str]) -> np.ndarray:
         """Calibrated probabilities of the shape of `scores`, in the order of `labels`; NaN for numbers.
@@ -81,7 +81,7 @@ class Bundle:
         """
         if not isinstance(self.model, Finder):
             raise UsageError("a bundle that finds documents", found=self.task.name, do="use predict")
-        queries = [row[self.task.inputs[0]] for row in self._keyed(rows)]
+        queries = [row[self.task.inputs[0]] for row in self.keyed(rows)]
         return [[(name, near, self.model.text_of(name)) for name, near in each]
                 for each in self.model.best(queries, count)]  # fmt: skip
 
@@ -118,7 +118,8 @@ class Bundle:
         file = self.folder / ROWS
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
 
-    def _keyed(self, rows: Sequence[Row | str]) -> list[Row]:
+    def keyed(self, rows: Sequence[Row | str]) -> list[Row]:
+        """Rows keyed by role, as the model reads them. Raises UsageError where one lacks an input."""
         columns = {role: self.task.columns[role] for role in self.task.inputs}
         self._warn_of_lacking(rows)
         if role := data.text_role(self.task):

@@ -31,7 +31,7 @@ TRAINING = {"models", "families", "objectives", "compress", "train", "pretrainin
 DOORS = {
     "typer": {"cli"},
     "rich": {"cli"},
-    "fastapi": {"serve"},
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "pydantic", "pydantic_core", "prometheus_client"), {"serve"}),
     "ray": {"pool"},
     "jinja2": {"report", "models"},  # cards; the chat templates of checkpoints
     "onnxruntime": {"models", "compress"},

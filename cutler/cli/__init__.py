@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from cutler.cli import explaining, pretraining
+from cutler.cli import explaining, pretraining, serving
 
 if TYPE_CHECKING:
     from cutler.bundle import Bundle as FittedBundle
@@ -56,6 +56,8 @@ def about(
     cutler fit tickets.csv --latency-ms 5 --size-mb 50 --budget 10m
 
     cutler predict tickets.cutler new.csv
+
+    cutler serve tickets.cutler
     """
 
 
@@ -173,6 +175,7 @@ def catalog(as_json: AsJson = False) -> None:
 
 app.command()(explaining.explain)
 app.command()(pretraining.pretrain)
+app.command()(serving.serve)
 
 
 def bundle_name(source: str) -> Path:

@@ -48,6 +48,11 @@ def plainly(kept: str = "") -> Iterator[None]:
         stopped(kept)
 
 
+def said(sentence: str) -> None:
+    """One sentence on standard error, for what goes on after it."""
+    _console(stderr=True).print(escape(sentence), soft_wrap=True)
+
+
 def stopped(kept: str) -> NoReturn:
     """Says that Ctrl-C was heard, what was kept and how to go on; ends with the exit code of that."""
     _console(stderr=True).print(f"[bold]stopped:[/] {escape(kept)}" if kept else "[bold]stopped[/]", soft_wrap=True)

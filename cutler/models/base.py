@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import expit, softmax
 
 from cutler.data.words import Cell, offsets_of, text_of, words_of
+from cutler.errors import UsageError
 from cutler.models.decoding import likeliest_tags
 from cutler.tags import marks_spans, spans_in
 from cutler.types import Answer, Candidate, Head, Model, Row, rows_of
@@ -128,6 +129,16 @@ class Stored(Model):
     def reads_columns(self) -> bool:
         """Whether answers depend on the columns beside the text."""
         return any(member.reads_columns for member in self.members)
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether it gives a text alone a vector."""
+        return False
+
+    def vectors_of(self, texts: Sequence[str]) -> np.ndarray:
+        """(texts, width) of unit length: near ones are alike. Raises UsageError of a model that has none."""
+        raise UsageError("a model that gives a text a vector", found=self.candidate.name,
+                         do="take one of a checkpoint's features, a fine-tuned encoder or static vectors")  # fmt: skip
 
     def importance(self) -> dict[str, float]:
         """How much each column, and the text, adds to what the model knows, as shares; empty where it cannot say."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from cutler.data import chats
-from cutler.models.base import Answering, Arrays
+from cutler.models.base import Arrays
+from cutler.models.written import PLAIN, Tell, Wish, Writes, Written, until
 from cutler.types import Answer, Candidate, Row
 
 WHOLE = 0
@@ -16,7 +17,7 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 """Where one sentence ends and the next begins; an abbreviation inside of one is taken for its end."""
 
 
-class Copied(Answering):
+class Copied(Writes):
     """Answers `text`; where that is empty, so many `sentences` of the source, 0 for the whole of it."""
 
     format = "copied"
@@ -27,6 +28,16 @@ class Copied(Answering):
 
     def answers(self, rows: Sequence[Row]) -> list[Answer]:
         return [Answer(self.text or self._copied(chats.as_text(row[self.inputs[0]]))) for row in rows]
+
+    def written(self, rows: Sequence[Row], wish: Wish = PLAIN, tell: Tell | None = None) -> list[Written]:
+        """The answers, however long they are; words count as tokens."""
+        found = []
+        for row, answer in zip(rows, self.answers(rows), strict=True):
+            text, _ = until(answer.value, wish.stop)
+            found.append(Written(text, len(chats.as_text(row[self.inputs[0]]).split()), len(text.split()), whole=True))
+        for place, each in enumerate(found if tell else ()):
+            tell(place, each.text)
+        return found
 
     def _copied(self, source: str) -> str:
         if self.sentences == WHOLE:

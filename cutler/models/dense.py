@@ -38,6 +38,14 @@ class Dense(Finder):
         rows = [{self.inputs[0]: query} for query in queries]
         return np.asarray(unit(self.reader.scores(rows)) @ self.vectors.T)
 
+    @property
+    def has_vectors(self) -> bool:
+        return True
+
+    def vectors_of(self, texts: Sequence[str]) -> np.ndarray:
+        """(texts, width) of unit length, as queries are read."""
+        return unit(self.reader.scores([{self.inputs[0]: text} for text in texts]))
+
     def truncated(self, rows: Sequence[Row]) -> float:
         """The share of rows, or of documents where that is larger, that are not read whole."""
         return max(self.reader.truncated(rows), self.cut_short)

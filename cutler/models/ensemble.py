@@ -46,6 +46,15 @@ class Ensemble(Fitted):
         """The share of rows that some member does not read whole, at least."""
         return max(member.truncated(rows) for member in self.members)
 
+    @property
+    def has_vectors(self) -> bool:
+        return any(member.has_vectors for member in self.members)
+
+    def vectors_of(self, texts: Sequence[str]) -> np.ndarray:
+        """(texts, width) of unit length, those of the first member that has some."""
+        having = [member for member in self.members if member.has_vectors]
+        return having[0].vectors_of(texts) if having else super().vectors_of(texts)
+
     def importance(self) -> dict[str, float]:
         """The mean, by weight, of what the members that can say so go by."""
         told = [member.importance() for member in self.members]

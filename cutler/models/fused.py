@@ -33,6 +33,15 @@ class Fused(Finder):
     def similarities(self, queries: Sequence[str]) -> np.ndarray:
         return added([scaled(finder.similarities(queries)) for finder in self.finders], self.weights)
 
+    @property
+    def has_vectors(self) -> bool:
+        return any(finder.has_vectors for finder in self.finders)
+
+    def vectors_of(self, texts: Sequence[str]) -> np.ndarray:
+        """(texts, width) of unit length, those of the first member that has some."""
+        having = [finder for finder in self.finders if finder.has_vectors]
+        return having[0].vectors_of(texts) if having else super().vectors_of(texts)
+
     def truncated(self, rows: Sequence[Row]) -> float:
         """The share of rows or documents that some member does not read whole, at least."""
         return max(finder.truncated(rows) for finder in self.finders)

@@ -14,6 +14,7 @@ import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from cutler.models.base import Arrays, Decision, Headed, Linear, Texts, sides_of, texts_of, words_in
+from cutler.models.dense import unit
 from cutler.models.longtexts import over_windows
 from cutler.models.pairs import combine
 from cutler.models.tokens import encodings
@@ -56,6 +57,16 @@ class Pooled(Headed):
         if how := over_windows(self.candidate):
             return combine([self._of_texts(side, how) for side in texts_of(rows, self.decision.inputs)])
         return combine([self.embed(texts) for texts in sides_of(rows, self.decision.inputs, joint=self.joint)])
+
+    @property
+    def has_vectors(self) -> bool:
+        """Not where only two texts together, or only words, have features."""
+        return self.decision.head != "tags" and not (self.joint and len(self.decision.inputs) > 1)
+
+    def vectors_of(self, texts: Sequence[str]) -> np.ndarray:
+        """(texts, width) of unit length: the features of each text."""
+        how = over_windows(self.candidate)
+        return unit(self._of_texts(texts, how) if how else self.embed(list(texts)))
 
     def _windows(self, rows: Sequence[Row]) -> Windows:
         return windows(self.tokenizer, words_in(rows, self.decision.inputs), max_tokens=self.max_tokens)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "transformers"
 """The folder beside the runtime's that training goes on from; predicting does not read it."""
+Hear = Callable[[int, int], bool]
+"""Hears the place of a prompt and a token that was written to it; nothing more is written where it returns True."""
 BATCH = 8
 """Prompts that are written to together: more of them gain little on a processor."""
 
@@ -101,8 +103,13 @@ class Runtime:
         )  # fmt: skip
         return [np.stack([np.asarray(row) for row in each.logits[0]]) for each in found[: len(spelt)]]
 
-    def write(self, prompts: Sequence[Sequence[str]], how: Writing, *, end: str) -> list[list[int]]:
-        """Token ids written after each prompt, in the order given; prompts of like length are written to together."""
+    def write(
+        self, prompts: Sequence[Sequence[str]], how: Writing, *, end: str, hear: Hear | None = None
+    ) -> list[list[int]]:
+        """Token ids written after each prompt, in the order given; prompts of like length are written to together.
+
+        `hear` is told the place of a prompt and each token id as it is written, where no beams are looked along.
+        """
         generator = self.generator
         if how.temperature:  # what draws takes its seed when it is opened
             package().set_random_seed(how.seed)
@@ -111,7 +118,10 @@ class Runtime:
         found: list[list[int]] = [[] for _ in prompts]
         for start in range(0, len(order), BATCH):
             places = order[start : start + BATCH]
-            for place, result in zip(places, _written(generator, [prompts[i] for i in places], how, end), strict=True):
+            callback = _heard(hear, places) if hear and how.beams == 1 else None
+            for place, result in zip(
+                places, _written(generator, [prompts[i] for i in places], how, end, callback), strict=True
+            ):
                 found[place] = list(result.sequences_ids[0])
         return found
 
@@ -124,14 +134,21 @@ class Runtime:
             shutil.copyfile(file, folder / file.name)
 
 
-def _written(generator: Any, prompts: Sequence[Sequence[str]], how: Writing, end: str) -> list[Any]:
+def _heard(hear: Hear, places: Sequence[int]) -> Callable[[Any], bool]:
+    """What CTranslate2 calls with each token of a batch of the prompts at these places."""
+    return lambda step: hear(places[step.batch_id], int(step.token_id))
+
+
+def _written(
+    generator: Any, prompts: Sequence[Sequence[str]], how: Writing, end: str, callback: Callable[[Any], bool] | None
+) -> list[Any]:
     """What CTranslate2 gives for prompts that are written to together."""
     drawn = how.temperature > 0
     return list(generator.generate_batch(
         [list(prompt) for prompt in prompts], max_length=how.new_tokens, beam_size=how.beams,
         sampling_topk=how.top_k if drawn else 1, sampling_topp=how.top_p if drawn else 1.0,
         sampling_temperature=how.temperature if drawn else 1.0, include_prompt_in_result=False,
-        end_token=[end] if end else None,
+        end_token=[end] if end else None, callback=callback,
     ))  # fmt: skip
 
 

@@ -13,8 +13,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from cutler.data import chats
-from cutler.models.base import Answering, Arrays
+from cutler.errors import UsageError
+from cutler.models.base import Arrays
 from cutler.models.runtime import package
+from cutler.models.written import PLAIN, Tell, Wish, Writes, Written, until
 from cutler.types import Answer, Candidate, Row
 
 RUNTIME = {"model.bin": "model.ct2", "config.json": "ct2.json", "shared_vocabulary.json": "vocabulary.json"}
@@ -38,7 +40,7 @@ class Writing:
     prefix: str = ""
 
 
-class Seq2Seq(Answering):
+class Seq2Seq(Writes):
     """`home` is the folder that holds the runtime's files, the tokenizer, and the weights that transformers opens."""
 
     format = "seq2seq"
@@ -61,26 +63,38 @@ class Seq2Seq(Answering):
         return Seq2Seq(self.candidate, self.inputs, home=self.home, writing=writing)
 
     def answers(self, rows: Sequence[Row]) -> list[Answer]:
+        return [Answer(each.text) for each in self.written(rows)]
+
+    def written(self, rows: Sequence[Row], wish: Wish = PLAIN, tell: Tell | None = None) -> list[Written]:
+        """What is written; `tell` hears each text as one. Raises UsageError of a wish to draw tokens."""
+        if wish.temperature:
+            raise UsageError("a temperature of 0, of a model that writes what is likeliest",
+                             found=str(wish.temperature), do="leave the temperature out")  # fmt: skip
         texts = self._texts(rows)
         order = np.argsort([len(text) for text in texts], kind="stable")
-        found: dict[int, str] = {}
+        most = wish.new_tokens or self.writing.most_written
+        found: dict[int, Written] = {}
         for start in range(0, len(order), READ_ALONG):
             places = order[start : start + READ_ALONG].tolist()
-            found |= zip(places, self._written([texts[i] for i in places]), strict=True)
-        return [Answer(found[place]) for place in range(len(texts))]
+            found |= zip(places, self._written([texts[i] for i in places], most, wish.stop), strict=True)
+        for place, each in found.items() if tell else ():
+            tell(place, each.text)
+        return [found[place] for place in range(len(texts))]
 
     def _texts(self, rows: Sequence[Row]) -> list[str]:
         return [self.writing.prefix + chats.as_text(row[self.inputs[0]]) for row in rows]
 
-    def _written(self, texts: Sequence[str]) -> list[str]:
+    def _written(self, texts: Sequence[str], most: int, stop: Sequence[str]) -> list[Written]:
+        read = [encoding.tokens for encoding in self.tokenizer.encode_batch(texts)]
         told = self.runtime.translate_batch(
-            [encoding.tokens for encoding in self.tokenizer.encode_batch(texts)], beam_size=self.writing.beam,
-            max_decoding_length=self.writing.most_written, max_input_length=0, max_batch_size=TOKENS_PER_BATCH,
-            batch_type="tokens",
+            read, beam_size=self.writing.beam, max_decoding_length=most, max_input_length=0,
+            max_batch_size=TOKENS_PER_BATCH, batch_type="tokens",
         )  # fmt: skip
         ids = [[self.tokenizer.token_to_id(token) for token in each.hypotheses[0]] for each in told]
         known = [[number for number in row if number is not None] for row in ids]
-        return [text.strip() for text in self.tokenizer.decode_batch(known)]
+        spelt = [until(text.strip(), stop) for text in self.tokenizer.decode_batch(known)]
+        return [Written(text, len(tokens), len(row), whole=cut or len(row) < most)
+                for (text, cut), tokens, row in zip(spelt, read, ids, strict=True)]  # fmt: skip
 
     def truncated(self, rows: Sequence[Row]) -> float:
         """The share of rows that are not read whole."""

@@ -35,6 +35,14 @@ class Static(Headed):
         ]
         return combine(sides)
 
+    @property
+    def has_vectors(self) -> bool:
+        return True
+
+    def vectors_of(self, texts: Sequence[str]) -> np.ndarray:
+        """(texts, width) of unit length; zeros of a text without tokens."""
+        return average(self.vectors, [self.place[ids] for ids in token_ids(self.tokenizer, texts)])
+
     def with_head(self, candidate: Candidate, decision: Decision, head: Linear) -> Static:
         return Static(candidate, decision, tokenizer=self.tokenizer, vectors=self.vectors, place=self.place, head=head)
 

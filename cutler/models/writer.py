@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from tokenizers import Tokenizer
 
 from cutler.models.asking import Asking, Prompts
-from cutler.models.base import Answering, Arrays
+from cutler.models.base import Arrays
 from cutler.models.runtime import Runtime, Writing
 from cutler.models.spoken import answer_of
+from cutler.models.written import PLAIN, Hearing, Tell, Wish, Writes, Written, until
 from cutler.types import Answer, Candidate, Row
 
 
-class Writer(Answering):
+class Writer(Writes):
     """`labels` are those that may be answered, none where the answer is no label."""
 
     format = "writer"
@@ -40,9 +43,24 @@ class Writer(Answering):
 
     def texts(self, rows: Sequence[Row]) -> list[str]:
         """What is written for each row."""
+        return [each.text for each in self.written(rows)]
+
+    def written(self, rows: Sequence[Row], wish: Wish = PLAIN, tell: Tell | None = None) -> list[Written]:
+        how = replace(self.how, **wish.changes())
         prompts = [self.prompts.of(row)[0] for row in rows]
-        written = self.runtime.write(prompts, self.how, end=self.asking.chat.end)
-        return [str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in written]
+        heard = [Hearing(self._spelt, wish.stop, partial(tell, place)) for place in range(len(rows))] if tell else []
+        hear = (lambda place, token: heard[place](token)) if heard else None
+        ids = self.runtime.write(prompts, how, end=self.asking.chat.end, hear=hear)
+        found = []
+        for place, (prompt, told) in enumerate(zip(prompts, ids, strict=True)):
+            text, cut = until(self._spelt(told).strip(), wish.stop)
+            found.append(Written(text, len(prompt), len(told), whole=cut or len(told) < how.new_tokens))
+            if heard:
+                heard[place].finish(text)
+        return found
+
+    def _spelt(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def truncated(self, rows: Sequence[Row]) -> float:
         """The share of rows that are not read whole."""

@@ -1,0 +1,109 @@
+"""cutler's own protocol: rows in, the answers that `cutler predict` prints out; the card; what is served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, Response
+from pydantic import Field
+
+from cutler import __version__, data
+from cutler.serve import rows
+from cutler.serve.asked import Body, described, json_response, one_of, read, schema_of
+from cutler.serve.refused import Unfit, Unknown
+from cutler.serve.served import Served, Serving, Told
+
+ERROR = {"type": "object", "required": ["error"], "properties": {"error": {
+    "type": "object", "required": ["expected", "found", "do"],
+    "properties": {part: {"type": "string"} for part in ("expected", "found", "do")}}}}  # fmt: skip
+STATUS = {400: "No JSON", 401: "No key", 404: "No such model", 408: "Too slow", 413: "Too large", 422: "Unfit",
+          429: "Busy", 503: "Stopping", 504: "Late"}  # fmt: skip
+
+
+class Predict(Body):
+    """Rows to answer; `top` adds the likeliest labels, or the nearest documents."""
+
+    model: str | None = None
+    rows: list[str | list[str] | dict[str, Any]] = Field(min_length=1)
+    top: int | None = Field(None, ge=1, le=1000)
+
+
+def problem(expected: str, found: str, do: str) -> dict[str, Any]:
+    """An error as this protocol says it."""
+    return {"error": {"expected": expected, "found": found, "do": do}}
+
+
+def responses(schema: dict[str, Any], error: dict[str, Any], *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the OpenAPI page says of the answers of a path."""
+    told: dict[int | str, dict[str, Any]] = {
+        200: {"description": "The answer", "content": {"application/json": {"schema": schema}}}
+    }
+    return told | {
+        status: {"description": STATUS[status], "content": {"application/json": {"schema": error}}}
+        for status in statuses or STATUS
+    }
+
+
+def routes(serving: Serving) -> APIRouter:
+    """The paths of this protocol."""
+    router = APIRouter(tags=["cutler"])
+    found = list(serving.served.values())
+    named = responses({"type": "object"}, ERROR, 401, 404)
+
+    @router.post("/predict", summary="Answer rows", responses=responses(_answers_schema(), ERROR),
+                 openapi_extra=_predict_body(found, serving))  # fmt: skip
+    async def predict(request: Request) -> Response:
+        asked = await read(request, Predict, serving.limits)
+        served = serving.of(asked.model)
+        told = await served.answers(asked.rows)
+        return json_response(f'{{"model": {json.dumps(served.name)}, "answers": [{_lines(told, served, asked.top)}]}}')
+
+    @router.get("/models", summary="What is served", responses=responses({"type": "object"}, ERROR, 401))
+    async def models() -> Response:
+        return json_response(json.dumps({"version": __version__, "models": [rows.facts(each) for each in found]}))
+
+    @router.get("/card", summary="The model card, as JSON", responses=named)
+    async def card(model: Annotated[str | None, Query(max_length=200)] = None) -> Response:
+        return json_response(json.dumps(serving.of(model).bundle.card, ensure_ascii=False))
+
+    @router.get("/card.html", summary="The model card, as a page", response_class=HTMLResponse,
+                responses={404: {"description": "No such model"}, 401: {"description": "No key"}})  # fmt: skip
+    async def page(model: Annotated[str | None, Query(max_length=200)] = None) -> Response:
+        file = serving.of(model).bundle.folder / "card.html"
+        if not file.is_file():
+            raise Unknown("a bundle with a card.html", found="none in this one", do="ask for /card")
+        return HTMLResponse(file.read_bytes())
+
+    return router
+
+
+def _lines(told: Sequence[Told], served: Served, top: int | None) -> str:
+    """The answers as `cutler predict` prints them, between commas."""
+    if top and all(each.likely is None for each in told):
+        raise Unfit("a model that answers each row with labels, for top", found=served.task.name, do="leave top out")
+    likely = [list(each.likely or ())[:top] for each in told] if top else None
+    return ", ".join(data.lines([each.answer for each in told], top=likely))
+
+
+def _predict_body(found: Sequence[Served], serving: Serving) -> dict[str, Any]:
+    alone = len(found) == 1
+    kinds = []
+    for served in found:
+        model: dict[str, Any] = {"type": "string", "enum": [served.name]}
+        row = {"type": "array", "minItems": 1, "maxItems": serving.limits.max_texts, "items": rows.row_schema(served)}
+        kind = schema_of(Predict, {"model": {"anyOf": [model, {"type": "null"}]} if alone else model, "rows": row})
+        if not served.model.labels or served.task.head == "tags":
+            kind["properties"].pop("top")
+        kinds.append({**kind, "required": ["rows"] if alone else ["model", "rows"]})
+    example = {"model": found[0].name, "rows": [rows.example_row(found[0])]}
+    return described(one_of(kinds), example=example)
+
+
+def _answers_schema() -> dict[str, Any]:
+    answer = {"type": "object", "required": ["row", "answer", "probability"],
+              "properties": {"row": {"type": "integer"}, "probability": {"type": ["number", "null"]}}}  # fmt: skip
+    return {"type": "object", "required": ["model", "answers"],
+            "properties": {"model": {"type": "string"}, "answers": {"type": "array", "items": answer}}}  # fmt: skip
