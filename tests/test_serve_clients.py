@@ -38,7 +38,7 @@ def folders(tmp_path_factory, checkpoint, decoder):
 
 @pytest.fixture(scope="module")
 def address(folders):
-    with running(serve.app(folders, serve.Asked(keys=Keys([KEY]), checking="skip", threads=1))) as found:
+    with running(serve.application(folders, serve.Asked(keys=Keys([KEY]), checking="skip", threads=1))) as found:
         yield found
 
 

@@ -36,7 +36,7 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(folders):
     limits = Limits(max_texts=8, max_chars=500, max_body_mb=0.2)
-    with running(serve.app(folders, serve.Asked(limits=limits, checking="skip", threads=1))) as found:
+    with running(serve.application(folders, serve.Asked(limits=limits, checking="skip", threads=1))) as found:
         yield found
 
 

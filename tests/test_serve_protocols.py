@@ -49,7 +49,7 @@ def folders(tmp_path_factory, checkpoint, decoder):
 @pytest.fixture(scope="module")
 def client(folders):
     limits = Limits(max_texts=64, max_chars=5000, max_new_tokens=64)
-    app = serve.app(folders, serve.Asked(limits=limits, checking="skip", threads=1))
+    app = serve.application(folders, serve.Asked(limits=limits, checking="skip", threads=1))
     with TestClient(app) as found:
         yield found
 

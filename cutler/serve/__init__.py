@@ -45,22 +45,21 @@ def run(bundles: Mapping[str, Path], asked: Asked, *, ready: Callable[[str], Non
     """
     _require()
     with listening(asked.host, asked.port) as door:
-        application = app(bundles, asked)
+        served = application(bundles, asked)
         address = door.getsockname()
         if asked.host not in LOCAL and not asked.keys:
             log.warning("anybody who reaches %s may ask: set a key in CUTLER_SERVE_KEY", address[0])
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         ready(f"http://{host}:{address[1]}")
-        _serve(application, door)
+        _serve(served, door)
 
 
-def app(bundles: Mapping[str, Path], asked: Asked) -> FastAPI:
+def application(bundles: Mapping[str, Path], asked: Asked) -> FastAPI:
     """The application that serves these bundles, for whatever runs it."""
     _require()
     threads = asked.threads or measure.processors()
     os.environ["CUTLER_THREADS"] = str(threads)
-    from cutler.serve import app as applications
-    from cutler.serve import limits, served
+    from cutler.serve import app, limits, served
     from cutler.serve.counted import Counted
 
     counted, found = Counted(), {}
@@ -70,7 +69,7 @@ def app(bundles: Mapping[str, Path], asked: Asked) -> FastAPI:
         for sentence in broken:
             log.warning("%s: %s", name, sentence)
         found[name] = served.Served(name, bundle, asked.limits, counted, broken)
-    return applications.app_of(served.Serving(found, asked.limits, asked.keys, counted))
+    return app.app_of(served.Serving(found, asked.limits, asked.keys, counted))
 
 
 @contextmanager
@@ -87,10 +86,10 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield door
 
 
-def _serve(application: FastAPI, door: socket.socket) -> None:
+def _serve(served: FastAPI, door: socket.socket) -> None:
     import uvicorn
 
-    settings = uvicorn.Config(application, log_config=None, access_log=False, server_header=False, ws="none",
+    settings = uvicorn.Config(served, log_config=None, access_log=False, server_header=False, ws="none",
                               backlog=BACKLOG)  # fmt: skip
     with _stopping():
         uvicorn.Server(settings).run(sockets=[door])

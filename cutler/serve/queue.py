@@ -104,7 +104,8 @@ class Queue:
     def take(self, rows: Sequence[Any], letters: Sequence[int], kind: Hashable, told: Told | None = None) -> Asked:
         """Let rows of so many letters wait. Raises Busy where there is no room for them, Stopping at the end."""
         if self._closing:
-            raise Stopping("a server that takes requests", found="one that is being stopped", do="ask another one")
+            raise Stopping("a server that takes requests", do="ask another one",
+                           found=f"one that is being stopped, with {self.waiting} texts to answer")  # fmt: skip
         if self.waiting + len(rows) > self.room or self.expected_s > self.patience_s:
             raise busy(self.waiting, self.room, expected_s=self.expected_s)
         now, done = time.monotonic(), asyncio.get_running_loop().create_future()
