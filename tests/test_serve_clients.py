@@ -131,9 +131,10 @@ def test_the_hubs_client_has_texts_written(address):
     assert hub(address, "other").translation(TEXT).translation_text
     assert hub(address, "shorter").summarization(TEXT).summary_text
     assert isinstance(hub(address, "says").text_generation(TEXT, max_new_tokens=4), str)
-    told = hub(address, "says").chat_completion(MESSAGES, max_tokens=4)
+    client = hub(address, "says")
+    told = client.chat_completion(MESSAGES, max_tokens=4)
     assert told.choices[0].message.role == "assistant"
-    parts = hub(address, "says").chat_completion(MESSAGES, max_tokens=4, stream=True)
+    parts = client.chat_completion(MESSAGES, max_tokens=4, stream=True)
     assert "".join(part.choices[0].delta.content or "" for part in parts) == told.choices[0].message.content
 
 
@@ -162,7 +163,9 @@ def triton(address):
         yield package, client
 
 
-HEADERS = {"Authorization": f"Bearer {KEY}"}
+def with_key():
+    """New ones each time: the client writes the length of its JSON into what it is given."""
+    return {"Authorization": f"Bearer {KEY}"}
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -170,18 +173,18 @@ def test_triton_infers(triton, folders, binary):
     package, client = triton
     assert client.is_server_live()
     assert client.is_server_ready()
-    assert client.is_model_ready("frozen", headers=HEADERS)
-    assert client.get_model_metadata("frozen", headers=HEADERS)["inputs"][0]["datatype"] == "BYTES"
+    assert client.is_model_ready("frozen", headers=with_key())
+    assert client.get_model_metadata("frozen", headers=with_key())["inputs"][0]["datatype"] == "BYTES"
     texts = np.array([TEXT, "eine Gebühr"], dtype=object)
     given = package.InferInput("text", list(texts.shape), "BYTES")
     given.set_data_from_numpy(texts, binary_data=binary)
     wanted = [package.InferRequestedOutput(name, binary_data=binary) for name in ("answer", "probabilities", "vector")]
-    found = client.infer("frozen", [given], outputs=None if binary else wanted, headers=HEADERS)
+    found = client.infer("frozen", [given], outputs=None if binary else wanted, headers=with_key())
     labels = [each.decode() if isinstance(each, bytes) else each for each in found.as_numpy("answer")]
     direct = bundle.read(folders["frozen"])
     assert labels == [answer.value for answer in direct.predict(list(texts))]
     assert found.as_numpy("probabilities") == pytest.approx(direct.probabilities(list(texts)), abs=1e-4)
-    explicit = client.infer("frozen", [given], outputs=wanted, headers=HEADERS)
+    explicit = client.infer("frozen", [given], outputs=wanted, headers=with_key())
     assert explicit.as_numpy("vector") == pytest.approx(direct.model.vectors_of(list(texts)), abs=1e-4)
 
 
@@ -192,7 +195,7 @@ def test_triton_hears_errors(triton):
     given = package.InferInput("body", [1], "BYTES")
     given.set_data_from_numpy(np.array([TEXT], dtype=object))
     with pytest.raises(InferenceServerException, match="body unknown"):
-        client.infer("frozen", [given], headers=HEADERS)
+        client.infer("frozen", [given], headers=with_key())
 
 
 # --- curl
