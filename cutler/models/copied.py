@@ -35,8 +35,9 @@ class Copied(Writes):
         for row, answer in zip(rows, self.answers(rows), strict=True):
             text, _ = until(answer.value, wish.stop)
             found.append(Written(text, len(chats.as_text(row[self.inputs[0]]).split()), len(text.split()), whole=True))
-        for place, each in enumerate(found if tell else ()):
-            tell(place, each.text)
+        if tell:
+            for place, each in enumerate(found):
+                tell(place, each.text)
         return found
 
     def _copied(self, source: str) -> str:

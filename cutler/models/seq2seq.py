@@ -77,8 +77,9 @@ class Seq2Seq(Writes):
         for start in range(0, len(order), READ_ALONG):
             places = order[start : start + READ_ALONG].tolist()
             found |= zip(places, self._written([texts[i] for i in places], most, wish.stop), strict=True)
-        for place, each in found.items() if tell else ():
-            tell(place, each.text)
+        if tell:
+            for place, each in found.items():
+                tell(place, each.text)
         return [found[place] for place in range(len(texts))]
 
     def _texts(self, rows: Sequence[Row]) -> list[str]:
