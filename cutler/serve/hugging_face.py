@@ -52,7 +52,7 @@ class Nothing(Body):
 
 class Classifying(Body):
     function_to_apply: Literal["sigmoid", "softmax"] | None = None
-    top_k: int | None = Field(None, ge=1)
+    top_k: int | None = Field(default=None, ge=1)
 
 
 class Tagging(Body):
@@ -61,18 +61,18 @@ class Tagging(Body):
 
 
 class Pointing(Body):
-    top_k: int | None = Field(None, ge=1)
+    top_k: int | None = Field(default=None, ge=1)
     handle_impossible_answer: bool | None = None
 
 
 class Generating(Body):
-    max_new_tokens: int | None = Field(None, ge=1)
+    max_new_tokens: int | None = Field(default=None, ge=1)
     do_sample: bool | None = None
-    temperature: float | None = Field(None, ge=0, le=100)
-    top_k: int | None = Field(None, ge=0, le=100_000)
-    top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = Field(None, ge=0, lt=2**31)
-    stop: list[str] | None = Field(None, max_length=8)
+    temperature: float | None = Field(default=None, ge=0, le=100)
+    top_k: int | None = Field(default=None, ge=0, le=100_000)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
+    stop: list[str] | None = Field(default=None, max_length=8)
     return_full_text: bool | None = None
 
     def wish(self) -> Wish:
@@ -87,9 +87,12 @@ class Choosing(Body):
     multi_label: bool | None = None
 
 
-class Asked(Body):
-    inputs: Rows
+class Sent(Body):
     options: Options | None = None
+
+
+class Asked(Sent):
+    inputs: Rows
 
 
 class Classify(Asked):
@@ -113,12 +116,12 @@ class Generate(Asked):
     stream: Literal[False] | None = None
 
 
-class Choose(Asked):
+class Choose(Sent):
     inputs: str | list[str]
     parameters: Choosing
 
 
-class Embed(Asked):
+class Embed(Sent):
     inputs: str | list[str]
     parameters: Nothing = Nothing()
     normalize: bool | None = None
@@ -131,8 +134,8 @@ class Compared(Body):
     sentences: list[str] = Field(min_length=1)
 
 
-class Compare(Asked):
-    inputs: Compared  # type: ignore[assignment]
+class Compare(Sent):
+    inputs: Compared
     parameters: Nothing = Nothing()
 
 
@@ -140,7 +143,7 @@ class Compare(Asked):
 class Way:
     """A task as the hub has it: what is sent, and what answers it."""
 
-    kind: type[Asked]
+    kind: type[Sent]
     answer: Callable[[Served, Any], Awaitable[Any]]
 
 

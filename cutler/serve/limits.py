@@ -35,7 +35,8 @@ def broken(bundle: Bundle, *, how: Checking, threads: int) -> list[str]:
 
 def _limits(bundle: Bundle) -> Constraints:
     told: dict[str, Any] = bundle.card.get("constraints", {})
-    return Constraints(**{name: told.get(name) for name in LIMITS})
+    latency_ms, size_mb, memory_mb = (told.get(name) for name in LIMITS)
+    return Constraints(latency_ms=latency_ms, size_mb=size_mb, memory_mb=memory_mb)
 
 
 def _broken_by(bundle: Bundle, limits: Constraints, threads: int) -> list[str]:

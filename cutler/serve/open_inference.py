@@ -10,6 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
@@ -134,15 +135,19 @@ async def _outputs(served: Served, rows: Sequence[dict[str, Any]], names: Sequen
     found = []
     for name in names:
         if name == "vector":
-            vectors = await served.vectors([row[served.text_role] for row in rows]) if rows else []
-            shape, values = (len(rows), len(vectors[0]) if rows else 0), [float(x) for each in vectors for x in each]
+            lines = list(await served.vectors([row[served.text_role] for row in rows])) if rows else []
+            found.append(_lined(name, lines, len(lines[0]) if lines else 0))
         elif name == "probabilities":
-            values = [float(x) for each in told if each.sure is not None for x in each.sure]
-            shape = (len(rows), len(served.model.labels))
+            sure = [each.sure for each in told if each.sure is not None]
+            found.append(_lined(name, sure, len(served.model.labels)))
         else:
-            values, shape = [_one(name, each) for each in told], (len(rows),)
-        found.append(Tensor(name, "FP32" if name in ("vector", "probabilities") else TYPES[name], tuple(shape), values))
+            found.append(Tensor(name, TYPES[name], (len(rows),), [_one(name, each) for each in told]))
     return found
+
+
+def _lined(name: str, lines: Sequence[np.ndarray], width: int) -> Tensor:
+    """A tensor of a line of numbers a row."""
+    return Tensor(name, "FP32", (len(lines), width), [float(value) for line in lines for value in line])
 
 
 TYPES = {"answer": BYTES, "value": "FP64", "probability": "FP64"}

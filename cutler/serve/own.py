@@ -28,7 +28,7 @@ class Predict(Body):
 
     model: str | None = None
     rows: list[str | list[str] | dict[str, Any]] = Field(min_length=1)
-    top: int | None = Field(None, ge=1, le=1000)
+    top: int | None = Field(default=None, ge=1, le=1000)
 
 
 def problem(expected: str, found: str, do: str) -> dict[str, Any]:

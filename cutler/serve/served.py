@@ -139,7 +139,6 @@ class Served:
         if longest > self.limits.max_chars:
             raise Unfit(f"texts of at most {self.limits.max_chars:,} characters", found=f"one of {longest:,}",
                         do="cut it, or serve with a larger --max-chars")  # fmt: skip
-        return True
 
     def _letters(self, row: Row) -> int:
         return sum(_length(row.get(role)) for role in self.task.inputs)
@@ -195,7 +194,7 @@ class Serving:
         """The bundle of a name, which may be left out where there is one only. Raises Unknown."""
         if name is None and len(self.served) == 1:
             return next(iter(self.served.values()))
-        if name not in self.served:
+        if name is None or name not in self.served:
             raise Unknown(f"a model out of {', '.join(self.served)}", found="no name" if name is None else _shown(name),
                           do="name one of these as model")  # fmt: skip
         return self.served[name]
