@@ -174,7 +174,7 @@ class Chosen(Bundle):
         """
         weights = self.folder / TRAINED
         return explain.rows(
-            self.model, self.task, self._keyed(rows), near=self.near if neighbours else None,
+            self.model, self.task, self.keyed(rows), near=self.near if neighbours else None,
             weights=weights if weights.is_dir() else None, way=way, measure=measure, neighbours=neighbours,
             attention=attention,
         )  # fmt: skip
