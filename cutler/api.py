@@ -36,7 +36,7 @@ from cutler.bundle import Bundle
 from cutler.errors import UsageError
 from cutler.explain import Near
 from cutler.measure import TRAINED
-from cutler.search import combining, planning, refitting
+from cutler.search import advice, planning, preview, refitting
 from cutler.search.clock import Clock
 from cutler.types import (
     Candidate,
@@ -114,21 +114,24 @@ def dry_run(
     examples: bool = True, weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
     features: Sequence[str] | None = None, edges: Any = None, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What `fit` would do with the same arguments: task, profile and plan; nothing is trained or written."""
+    """What `fit` would do with the same arguments: task, profile, plan, and its candidates in their order with what
+    each would cost, or why it would be left out; nothing is trained or written.
+    """  # fmt: skip
     job = _job(out, constraints, threads, progress)
     given = _given(plan, families, checkpoints, seed=seed, quoting=examples)
     seed = given.seed if given else seed or 0
     _, asked, splits, facts = _read(job, source, task=task, columns=columns, metric=metric, features=features,
                                     edges=edges, group=group, seed=seed)  # fmt: skip
+    proposed: list[Candidate] = []
     if given is None:
         planner = _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families,
                            quoting=examples)  # fmt: skip
-        with job.clock.holding(combining.room_s(planner, job.constraints.budget_s)):
-            list(planner.stages(dry=True))
-        given = replace(planner.plan(), refit=not job.constraints.floors)
+        proposed = [candidate for _, candidate in planner.proposed]
+        given = replace(preview.planned(planner), refit=not job.constraints.floors)
     return {
         "task": asked.name, "metric": asked.metric, "columns": asked.columns, "profile": facts.as_json(),
-        "constraints": job.constraints.as_json(), "plan": given.as_json(),
+        "constraints": job.constraints.as_json(), "plan": given.as_json(), "took_s": job.clock.spent_s,
+        **preview.told(given, facts, proposed),
     }  # fmt: skip
 
 
@@ -252,6 +255,9 @@ def _carry_out(
                        progress=job.progress)  # fmt: skip
     job.seconds |= found.seconds
     picked = search.picked(asked, splits.fold, found, job.constraints)
+    with job.stage("advise"):
+        advised = advice.advise(asked, splits.fold, facts, found.trials, picked, seed=found.plan.seed, clock=job.clock,
+                                interrupted=found.interrupted)  # fmt: skip
     with job.stage("calibrate and evaluate"):
         settled = refitting.settle(
             asked, splits.fold, picked.trial, found.trials, plan=found.plan, planned=isinstance(work, Plan),
@@ -268,7 +274,7 @@ def _carry_out(
         constraints=job.constraints, plan=plan, trials=found.trials, pick=picked, seconds=dict(job.seconds),
         calibration=settled.calibration, checkpoints=used, version=__version__,
         machine={**measure.machine(), "threads": job.threads},
-        domains=domains.of_rows(used, splits.train, asked.inputs),
+        domains=domains.of_rows(used, splits.train, asked.inputs), advice=advised,
     )  # fmt: skip
     files = report.render(record, evidence, checks.run(record, evidence), bundle=job.out.name)
     files["plan.json"] = json.dumps(plan.as_json(), indent=1, ensure_ascii=False)

@@ -216,6 +216,39 @@ def test_a_dry_run_shows_profile_and_plan_and_writes_nothing(checkpoint, tmp_pat
     json.dumps(shown)
 
 
+def test_a_dry_run_lists_candidates_in_order_with_their_costs_and_what_is_left_out_with_the_reason(checkpoint):
+    limits = Constraints(60, size_mb=0.5)
+    shown = api.dry_run(ROWS, constraints=limits, checkpoints=(checkpoint, "all-MiniLM-L6-v2"), threads=1)
+    told = shown["candidates"]
+    assert [each["verdict"] for each in told] == sorted((each["verdict"] for each in told),
+                                                        key=("tried", "dropped", "infeasible").index)  # fmt: skip
+    tried = [each for each in told if each["verdict"] == "tried"]
+    assert tried[0]["name"] == "majority"
+    for each in tried:
+        assert each["why"] == ""
+        assert each["estimate"]["train_s"] > 0
+        assert each["estimate"]["size_mb"] > 0
+    big = [each for each in told if "all-MiniLM-L6-v2" in each["name"] and each["verdict"] == "infeasible"]
+    assert all("size_mb" in each["why"] and each["estimate"]["size_mb"] > 0.5 for each in big)
+    assert big
+    assert 0 < shown["foreseen_s"] <= 60
+    assert 0 < shown["took_s"] < 20
+
+
+def test_what_a_dry_run_foresees_is_what_a_run_takes(tmp_path):
+    """Within three times and a second, on a machine that others may use too."""
+    rows = testing.rows("text_classification", 600)
+    given = {"families": ("majority", "linear"), "constraints": Constraints(30), "threads": 1}
+    shown = {each["name"]: each for each in api.dry_run(rows, **given)["candidates"]}
+    card = cutler.fit(rows, out=tmp_path / "m.cutler", **given).card
+    assert len(card["trials"]) == len(shown)
+    for trial, planned in zip(card["trials"], shown.values(), strict=True):
+        assert trial["name"].split()[0] == planned["name"].split()[0]
+        took, foreseen = trial["cost"]["train_s"], planned["estimate"]["train_s"]
+        assert took / 3 - 1 <= foreseen <= 3 * took + 3
+        assert trial["rows"] == planned["rows"]
+
+
 # --- what is no bundle
 
 

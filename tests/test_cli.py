@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -126,6 +127,15 @@ def test_a_dry_run_shows_profile_and_plan_and_writes_nothing(lamps, tmp_path):
     assert "light" in result.stdout
     assert "linear" in result.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_says_what_each_would_cost_and_what_all_would_take(lamps):
+    result = run("fit", lamps, *QUICK, "--dry-run")
+    heads = next(line for line in result.stdout.splitlines() if "would be tried" in line)
+    assert all(name in heads for name in ("training rows", "steps", "time", "latency", "size", "memory"))
+    line = next(line for line in result.stdout.splitlines() if "linear" in line)
+    assert len(re.findall(r"\d (?:ms|MB|KB|s)\b", line.replace("\u00a0", " "))) >= 3
+    assert "of the 20 s would go into these" in result.stdout.replace("\u00a0", " ")
 
 
 def test_a_dry_run_says_what_cannot_fit_and_why(lamps):

@@ -133,11 +133,6 @@ def test_the_interval_of_a_share_is_near_the_binomial_one():
     assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.8 - half, 0.8 + half), abs=0.006)
 
 
-def test_paired_loss_counts_only_what_is_lost():
-    assert metrics.paired_loss(np.array([0.9, 0.8]), np.array([0.7, 0.9])) == pytest.approx(0.1)
-    assert metrics.paired_loss(np.array([0.9, 0.8]), np.array([0.9, 0.8])) == 0
-
-
 def test_paired_p_is_small_for_a_clear_gap_and_one_for_none():
     same = RANDOM.random(999)
     assert metrics.paired_p(same, same) == 1

@@ -10,8 +10,8 @@ import pytest
 import samples
 
 from cutler import checks, registry, report
-from cutler.report import facts, figures, words
-from cutler.types import NAN, Constraints, Cost, Interval
+from cutler.report import facts, figures, growth, words
+from cutler.types import NAN, Advice, Constraints, Cost, Interval
 
 DOCS = Path(__file__).parent.parent / "docs"
 HOSTILE = '<script>alert("x")</script> | **bold** & `tick`\n# head'
@@ -128,7 +128,7 @@ def test_figures_speak_to_those_who_cannot_see_them(card):
 
 def test_the_page_holds_every_part_of_the_evidence(card):
     found = Page(card["card.html"]).having("id")
-    parts = ["findings", "choice", "test", "labels", "errors", "time", "data", "use", "again"]
+    parts = ["findings", "choice", "test", "labels", "errors", "more", "time", "data", "use", "again"]
     assert [name for name in found if name.startswith("h-")] == [f"h-{part}" for part in parts]
     text = Page(card["card.html"]).text
     assert "cutler predict tickets.cutler" in text
@@ -194,6 +194,77 @@ def test_a_run_that_quotes_nothing_says_so():
 def test_no_finding_is_good_news():
     assert "No check fired" in number_card()["card.html"]
     assert "No check fired" in number_card()["card.md"]
+
+
+def test_how_sure_the_pick_is_stands_in_all_three(card):
+    sure = "Against encoder all-MiniLM-L6-v2 lr=5e-05 it was seen at -0.2 points (95 % interval -0.9 to +0.5)."
+    worth = "its 91.9 % on validation are worth about 91.6 %. A second run, on other validation rows, would choose " \
+        "it again in about 81 of 100 cases."  # fmt: skip
+    for text in (plain(Page(card["card.html"]).text), plain(card["card.md"])):
+        assert sure in text
+        assert worth in text
+    pick = json.loads(card["card.json"])["pick"]
+    assert pick["margin"] == {"value": -0.2, "low": -0.9, "high": 0.5}
+    assert (pick["looked"], pick["again"], pick["corrected"]) == (8, 0.81, 0.916)
+
+
+ADVICE = Advice(
+    of="frozen all-MiniLM-L6-v2 C=1.0", rows=2750, points=((344, 0.80), (687, 0.84), (1375, 0.87), (2750, 0.884)),
+    curve={2750: Interval(0.916, 0.916, 0.916), 5500: Interval(0.928, 0.921, 0.934),
+           11_000: Interval(0.937, 0.924, 0.95)},
+    more={2: Interval(0.012, 0.005, 0.018), 4: Interval(0.021, 0.008, 0.034)},
+    larger=Interval(0.006, -0.002, 0.014), larger_of="frozen all-MiniLM-L6-v2", conflicting=0.004, contradicted=0.13,
+)  # fmt: skip
+
+
+def test_what_would_make_it_better_is_told_and_drawn():
+    record = replace(samples.record(), advice=ADVICE)
+    card = report.render(record, samples.evidence(), checks.run(record, samples.evidence()))
+    page = Page(card["card.html"])
+    assert page.open == []
+    rows = "2 times the rows would bring about +1.2 points (+0.5 to +1.8 points) and 4 times the rows would bring " \
+        "about +2.1 points (+0.8 to +3.4 points), if it loses the same share of its errors as frozen"  # fmt: skip
+    for text in (plain(page.text), plain(card["card.md"])):
+        assert rows in text
+        assert "Twice the layers brought about +0.6 points (-0.2 to +1.4 points) here" in text
+        assert "cleaner labels can bring 8.1 points at most" in text
+        assert "0.4 % of the training texts bear different labels" in text
+    assert "growth-title" in page.having("id")
+    told = json.loads(card["card.json"])["advice"]
+    assert told["more"]["4"] == {"value": 0.021, "low": 0.008, "high": 0.034}
+    assert told["points"][0] == [344, 0.8]
+
+
+def test_where_more_rows_cannot_be_judged_the_card_says_why():
+    record = replace(samples.record(), advice=Advice(why_not="a budget under 60 s has no time to spare for it"))
+    card = report.render(record, samples.evidence(), [])
+    for text in (card["card.html"], card["card.md"]):
+        assert "What more rows would buy is not known: a budget under 60 s has no time to spare for it." in text
+    assert "growth-title" not in card["card.html"]
+
+
+def test_the_places_of_a_learning_curve_rise_with_rows_and_scores():
+    found = growth.figure(replace(samples.record(), advice=ADVICE))
+    assert [x for x, _ in found.measured] == sorted(x for x, _ in found.measured)
+    assert [y for _, y in found.measured] == sorted((y for _, y in found.measured), reverse=True)
+    assert all(bar.high <= bar.y <= bar.low for bar in found.bars)
+    assert found.left < found.measured[0][0] < found.bars[-1].x < found.right
+
+
+def test_scores_and_costs_that_were_foreseen_stand_beside_what_was_reached():
+    base = samples.record()
+    late = replace(base.trials[6], expected=Interval(0.9, 0.86, 0.94), estimate=Cost(90, 330, 20.0, 40, 100.0))
+    record = replace(base, trials=[*base.trials[:6], late, *base.trials[7:]])
+    card = report.render(record, samples.evidence(), [])
+    page = plain(Page(card["card.html"]).text)
+    assert "90.0 % (86.0 % to 94.0 %) → 92.1 %" in page
+    assert "20 ms → 7.1 ms (!)" in page
+    assert "1 min 40 s → 2 min 40 s (!)" in page
+    kept = json.loads(card["card.json"])["estimates"]
+    assert kept["latency_ms"] == {"trials": 8, "factor": 1.5, "within": 0.875}
+    assert kept["train_s"]["within"] == 0.875
+    assert kept["score"] == {"trials": 1, "within": 1.0}
+    assert "latency of 7 of 8 trials within 1.5 times" in page
 
 
 def test_json_keeps_to_its_documented_schema(card):

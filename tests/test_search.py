@@ -475,16 +475,61 @@ def test_the_cheapest_within_tolerance_is_taken(tmp_path):
               tried(tmp_path, "poor", 0.60, price=0.1)]  # fmt: skip
     chosen = picked(trials, tolerance=0.5)
     assert chosen.trial.candidate["n"] == "near"
-    assert 0.2 <= chosen.loss <= 0.5
+    assert 0.1 < chosen.loss < 0.25, "one row of 400, and a part of that may be luck"
     assert "9.0 times cheaper" in chosen.reason
     assert picked(trials, tolerance=0.1).trial.candidate["n"] == "good"
     assert picked(trials, tolerance=60).trial.candidate["n"] == "poor"
 
 
-def test_no_difference_on_few_rows_is_not_a_tie(tmp_path):
-    """Two models equally good on different rows: each draw of the bootstrap may favour either."""
-    trials = [tried(tmp_path, "best", 0.9, price=9), tried(tmp_path, "even", 0.9, price=1, wrong_on=200)]
-    assert picked(trials, tolerance=0.3).trial.candidate["n"] == "best"
+def test_of_two_that_are_equally_good_on_different_rows_the_cheaper_is_taken(tmp_path):
+    """Each draw of the bootstrap may favour either: the dearer one is not paid for where luck alone speaks for it."""
+    trials = [tried(tmp_path, "best", 0.9025, price=9), tried(tmp_path, "even", 0.9, price=1, wrong_on=200)]
+    assert picked(trials, tolerance=0.3).trial.candidate["n"] == "even"
+
+
+def test_of_many_the_luckiest_is_not_paid_for_and_what_it_is_worth_is_told(tmp_path):
+    accuracies = (0.89, 0.885, 0.9, 0.895, 0.905, 0.88)
+    trials = [tried(tmp_path, f"n{number}", accuracy, price=1 + number, wrong_on=60 * number)
+              for number, accuracy in enumerate(accuracies)]  # fmt: skip
+    chosen = picked(trials, tolerance=0.3)
+    assert chosen.trial.candidate["n"] == "n0"
+    assert chosen.looked == 6
+    assert chosen.rival == chosen.best == "made n=n4"
+    assert chosen.margin.value == pytest.approx(-1.5)
+    assert chosen.margin.low < -1.5 < chosen.margin.high
+    assert 0 <= chosen.loss < 0.3
+    assert chosen.corrected < 0.9
+    assert 0.3 < chosen.again <= 1
+    said = f"a second run on other rows would choose it again in about {100 * chosen.again:.0f} of 100 cases"
+    assert said in chosen.reason
+    assert "against made n=n4 it was seen at -1.5 points (95 % interval" in chosen.reason
+
+
+def test_a_model_that_is_truly_better_is_paid_for(tmp_path):
+    trials = [tried(tmp_path, "good", 0.95, price=9), tried(tmp_path, "poor", 0.88, price=1, wrong_on=200)]
+    chosen = picked(trials)
+    assert chosen.trial.candidate["n"] == "good"
+    assert chosen.again > 0.95
+    assert chosen.rival == "made n=poor"
+    assert "seen at +7.0 points" in chosen.reason
+
+
+def test_runs_of_one_candidate_with_other_seeds_are_judged_by_their_mean_and_the_best_of_them_ships(tmp_path):
+    first, second = tried(tmp_path, "one", 0.9, price=2), tried(tmp_path, "two", 0.94, price=2, wrong_on=100)
+    again = replace(second, candidate=first.candidate.having({"draw": 1}))
+    cheap = tried(tmp_path, "cheap", 0.84, price=1, wrong_on=200)
+    chosen = picked([first, again, cheap])
+    assert chosen.trial is again
+    assert chosen.looked == 2
+    assert chosen.margin.value == pytest.approx(8.0)
+
+
+def test_a_single_candidate_has_no_rival_and_says_no_more_than_it_is(tmp_path):
+    chosen = picked([tried(tmp_path, "only", 0.9, price=1)])
+    assert (chosen.rival, chosen.margin, chosen.looked) == ("", None, 1)
+    assert chosen.again == 1
+    assert chosen.corrected == pytest.approx(0.9, abs=0.01)
+    assert "second run" not in chosen.reason
 
 
 def test_a_target_takes_the_cheapest_that_reaches_it_and_says_where_none_does(tmp_path):

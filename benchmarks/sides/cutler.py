@@ -34,6 +34,6 @@ def fit(given: Given) -> Fitted:
 
 def story(card: dict[str, Any]) -> dict[str, Any]:
     """What the search tried and picked, without what the card says of the texts."""
-    kept = ("name", "status", "score", "step", "reason")
+    kept = ("name", "status", "score", "step", "reason", "expected", "estimate", "cost")
     trials = [{key: trial.get(key) for key in kept} for trial in card.get("trials", ())]
     return {"pick": card.get("pick"), "seconds": card.get("seconds"), "trials": trials}

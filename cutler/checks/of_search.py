@@ -6,14 +6,13 @@ import math
 
 from cutler import metrics
 from cutler.checks.base import PRETRAINED, NotApplicable, Seen, check, complete, listed, percent, times
-from cutler.types import LIMITS, Evidence, Record, Trial
+from cutler.types import LIMITS, WITHIN, Evidence, Record, Trial
 
 WIDE = 0.06
-APART = 2.0
 TRANSFORMERS = (*PRETRAINED, "frozen")
 SHARES = ("accuracy", "macro_f1", "micro_f1", "exact_match")
 CORRELATIONS = ("pearson", "spearman")
-TOO_SMALL = {"latency_ms": 1.0, "size_mb": 5.0, "memory_mb": 50.0, "train_s": 5.0}  # gaps that nobody would notice
+NAMED = {"latency_ms": "latency", "size_mb": "size", "memory_mb": "memory", "train_s": "training time"}
 UNIT = {"latency_ms": "ms a text", "size_mb": "MB on disk", "memory_mb": "MB of memory", "train_s": "s of training"}
 
 
@@ -52,13 +51,18 @@ def failed(record: Record, evidence: Evidence) -> Seen:
     "and fit again.",
 )  # fmt: skip
 def estimates(record: Record, evidence: Evidence) -> Seen:
-    """Fires when a measured latency, size, memory or training time is more than twice its estimate or under half."""
-    seen = [found for trial in complete(record) for found in _far_off(trial)]
+    """Fires when a measured latency, memory or training time is more than 1.5 times its estimate, or less than two
+    thirds of it, or a size more than a quarter off; gaps that nobody would notice do not count.
+    """
+    done = complete(record)
+    seen = [found for trial in done for found in _far_off(trial)]
     if not seen:
         return None
-    factor, worst = max(seen)
-    return f"{times(len(seen), 'estimate')} of {times(len(complete(record)), 'trial')} missed by more than " \
-        f"twofold; the furthest by {factor:.1f} times: {worst}."  # fmt: skip
+    factor, name, worst = max(seen)
+    counts = {each: sum(of == each for _, of, _ in seen) for each in WITHIN}
+    missed = listed([f"{count} of {NAMED[each]} by more than {WITHIN[each]:g} times"
+                     for each, count in counts.items() if count])  # fmt: skip
+    return f"Missed in {times(len(done), 'trial')}: {missed}; the furthest by {factor:.1f} times: {worst}."
 
 
 @check(
@@ -156,13 +160,10 @@ def standard_error(metric: str, value: float, n: int) -> float:
     return (1 - value**2) / math.sqrt(n - 3) if metric in CORRELATIONS else math.nan
 
 
-def _far_off(trial: Trial) -> list[tuple[float, str]]:
-    found = []
-    for name, unit in UNIT.items():
-        foreseen, measured = getattr(trial.estimate, name), getattr(trial.cost, name)
-        if not (foreseen > 0 and measured > 0) or abs(foreseen - measured) < TOO_SMALL[name]:
-            continue
-        factor = max(foreseen / measured, measured / foreseen)
-        if factor > APART:
-            found.append((factor, f"{trial.candidate.name}, {foreseen:.3g} {unit} foreseen, {measured:.3g} measured"))
-    return found
+def _far_off(trial: Trial) -> list[tuple[float, str, str]]:
+    """Factor, quantity and words for each estimate that was missed."""
+    return [
+        (factor, name, f"{trial.candidate.name}, {getattr(trial.estimate, name):.3g} {UNIT[name]} foreseen, "
+         f"{getattr(trial.cost, name):.3g} measured")
+        for name, factor in trial.estimate.missed_by(trial.cost).items() if factor > WITHIN[name]
+    ]  # fmt: skip

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from cutler.errors import CutlerError, OutputError
-from cutler.types import Candidate
 
 if TYPE_CHECKING:
     from cutler.bundle import Bundle
@@ -144,25 +143,46 @@ def result(card: Mapping[str, Any], folder: os.PathLike[str]) -> None:
 
 
 def preview(found: Mapping[str, Any]) -> None:
-    """What a dry run says: the facts of the data, what would be tried in which order, what cannot be and why."""
+    """What a dry run says: facts of the data, what would be tried in which order at which cost, what not and why."""
     from cutler.report import words
 
     console = _console()
-    facts, plan = found["profile"], found["plan"]
     columns = ", ".join(f"{role} from {column}" for role, column in found["columns"].items())
     console.print(f"[bold]{found['task']}[/] ({escape(columns)}), judged by {words.metric_name(found['metric'])}")
-    console.print(_facts_line(facts))
-    table = Table("would be tried", "training rows", "steps", "foreseen")
-    for item in (item for item in plan["items"] if item["until"]):
-        rows = min(item["rows"], facts["n_train"])
-        row = f"{rows:,}", f"{item['until'][-1]:,}", words.duration(_or_nan(item["seconds"]))
-        table.add_row(escape(item["name"]), *row)
+    console.print(_facts_line(found["profile"]))
+    table = Table("", Column("would be tried", overflow="fold"), title="in this order, at these estimates",
+                  title_justify="left")  # fmt: skip
+    for name in ("training rows", "steps", "time", "latency", "size", "memory"):
+        table.add_column(name, justify="right")
+    tried = [each for each in found["candidates"] if each["verdict"] == "tried"]
+    for number, each in enumerate(tried, start=1):
+        steps = f"{each['steps']:,}" if each["steps"] > 1 else ""
+        table.add_row(str(number), escape(each["name"]), f"{each['rows']:,}", steps, *_costs(each))
     console.print(table)
-    late = [(item["name"], "there was no time for it when this plan was carried out") for item in plan["items"]
-            if not item["until"]]  # fmt: skip
-    broken = [(Candidate.from_json(each).name, why) for each, why in plan["infeasible"]]
-    for name, why in [*late, *plan["dropped"], *broken]:
-        console.print(f"[yellow]left out[/] {escape(name)}: {escape(why)}", soft_wrap=True)
+    console.print(_time_line(found), soft_wrap=True)
+    for each in found["candidates"]:
+        if each["verdict"] != "tried":
+            what = "no time for" if each["verdict"] == "dropped" else "cannot fit"
+            console.print(f"[yellow]{what}[/] {escape(each['name'])}: {escape(each['why'])}", soft_wrap=True)
+
+
+def _costs(told: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    from cutler.report import words
+
+    cost = {name: _or_nan(value) for name, value in told["estimate"].items()}
+    seconds, latency = words.duration(_or_nan(told["seconds"])), words.milliseconds(cost["latency_ms"])
+    return seconds, latency, words.megabytes(cost["size_mb"]), words.megabytes(cost["memory_mb"])
+
+
+def _time_line(found: Mapping[str, Any]) -> str:
+    from cutler.report import words
+
+    budget, foreseen = found["plan"]["budget_s"], words.duration(_or_nan(found["foreseen_s"]))
+    return (
+        f"About {foreseen} of the {words.duration(budget)} would go into these, since of those that are trained in "
+        "steps only the best go on to the end; the rest is for combining, measuring and the report. "
+        f"Speeds were measured here, in {words.duration(_or_nan(found['took_s']))}."
+    )
 
 
 def _facts_line(facts: Mapping[str, Any]) -> str:

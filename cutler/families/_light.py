@@ -42,6 +42,7 @@ class SmallNetwork(Family):
     heads = ("class", "classes", "number")
     trained_in_steps = True
     light = True
+    packed_s = PACKED_S
     epochs = (4, 15)
     layers: ClassVar[type[Layers]]
     size: ClassVar[int]
@@ -63,7 +64,7 @@ class SmallNetwork(Family):
         mean = pace.mean_tokens(profile, candidate["max_tokens"])
         epochs, steps = self.epochs[0], profile.n_train / recipe_of(candidate).batch
         step_s = 3 * mean * recipe_of(candidate).batch * each_ms / 1e3 + 1e-8 * learning * candidate["width"]
-        return Cost(size_mb=size, memory_mb=75 + 3 * size, latency_ms=0.1 + each_ms * longest,
+        return Cost(size_mb=size, memory_mb=95 + 3 * size, latency_ms=0.1 + each_ms * longest,
                     throughput=1e3 / (0.02 + each_ms * mean), train_s=PACKED_S + epochs * steps * step_s)  # fmt: skip
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:

@@ -37,6 +37,7 @@ class Encoder(Family):
     name = "encoder"
     heads = ("class", "classes", "number", "tags", "span", "vector")
     trained_in_steps = True
+    packed_s = PACKED_S
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         known = [(name, catalog.find(name)) for name in checkpoints]

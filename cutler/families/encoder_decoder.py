@@ -43,6 +43,7 @@ class EncoderDecoder(Family):
     name = "encoder_decoder"
     heads = ("text",)
     trained_in_steps = True
+    packed_s = PACKED_S
     epochs = (8, 100)
     slowest_goes = True  # from nothing, the smallest is the best guess where rows are few (Wu et al. 2021)
 

@@ -44,6 +44,7 @@ class Frozen(Family):
     name = "frozen"
     heads = ("class", "classes", "number", "tags", "span", "vector")
     refits = True
+    packed_s = PACKED_S
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         known = [(name, catalog.find(name)) for name in checkpoints]

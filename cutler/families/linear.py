@@ -70,9 +70,11 @@ class LinearFamily(Family):
         terms = min(per_row * profile.words.mean * profile.n_train**0.7, _most_terms(profile))
         size = 0.01 + terms * (12 + 2 * max(len(profile.classes), 1)) / 1e6
         rows = profile.n_train * profile.words.mean * (1 if words_only else 6)
-        train_s = 2 + rows * (4e-6 + 1e-6 * len(profile.classes))
-        latency_ms = (0.6 + 0.01 * profile.words.p95) * (1 if words_only else 2)
-        return Cost(size_mb=size, memory_mb=185 + 6 * size, latency_ms=latency_ms, train_s=train_s)
+        train_s = (0.4 if words_only else 1.2) + rows * (4e-6 + 1e-6 * len(profile.classes))
+        latency_ms = 1.6 + 0.004 * profile.words.p95 if words_only else 3.3 + 0.028 * profile.words.p95
+        if profile.paired:  # both texts are counted, and what they share
+            train_s, latency_ms = 1.5 * train_s, 2.2 * latency_ms
+        return Cost(size_mb=size, memory_mb=190 + 6 * size, latency_ms=latency_ms, train_s=train_s)
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int

@@ -41,7 +41,7 @@ class StaticFamily(Family):
         checkpoint = catalog.find(candidate.checkpoint)
         size = pace.vocabulary_size(checkpoint) * (2 * candidate["width"] + 4) / 1e6 + 0.7
         read_s = MOST_READ * 3 * pace.flop_per_token(checkpoint) / pace.FLOP_PER_S
-        return Cost(size_mb=size, memory_mb=70 + 2 * size, latency_ms=0.1 + 0.002 * profile.words.p95,
+        return Cost(size_mb=size, memory_mb=70 + 2 * size, latency_ms=0.3 + 0.006 * profile.words.p95,
                     train_s=3 + read_s + 3e-4 * profile.n_train)  # fmt: skip
 
     def pace(self, candidate: Candidate, task: Task, fold: Fold, profile: Profile) -> Pace:
@@ -49,7 +49,7 @@ class StaticFamily(Family):
         types = min(MOST_READ, 15 * len(fold.train) ** 0.7)
         read_s = pace.token_s(checkpoint, (3,) * 256) * 3 * types
         scores = max(len(profile.classes), 1)
-        return Pace(fixed_s=4 + read_s + len(fold.train) * (2e-4 + 3e-8 * candidate["width"] * scores))
+        return Pace(fixed_s=7 + read_s + len(fold.train) * (2e-4 + 3e-8 * candidate["width"] * scores))
 
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int

@@ -184,15 +184,6 @@ def interval(values: Array, point: float) -> Interval:
     return Interval(float(point), float(low), float(high))
 
 
-def paired_loss(best: Array, other: Array) -> float:
-    """What choosing `other` over `best` is expected to lose: the mean of max(best - other, 0) over shared draws.
-
-    Both hold a larger-is-better metric under the same weights. It is small only where `other` is hardly ever much
-    worse; few rows spread the draws and make it large, so that finding no difference is not a tie.
-    """
-    return float(np.maximum(np.asarray(best) - np.asarray(other), 0.0).mean())
-
-
 def paired_p(best: Array, other: Array) -> float:
     """Two-sided p of no difference between two metrics under the same draws, by the shares of differences either side.
 

@@ -107,7 +107,7 @@ def estimate(
     size = 4 * (layers + embeddings) / 1e6 + 0.7
     tokens = (profile.n_train + profile.n_validation) * mean
     return Cost(
-        size_mb=size, memory_mb=90 + 2.2 * size + local_mb,
+        size_mb=size, memory_mb=95 + 1.6 * size + local_mb,
         latency_ms=0.3 + 0.1 * depth + 1e3 * flop * longest / FLOP_PER_S, throughput=FLOP_PER_S / (flop * mean),
         train_s=4 + passes * tokens * flop / FLOP_PER_S,
     )  # fmt: skip

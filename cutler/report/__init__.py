@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from cutler.report import facts, figures, sentences, view, words
+from cutler.report import facts, figures, foreseen, growth, sentences, view, words
 from cutler.types import Evidence, Finding, Record, Span
 
 __all__ = ["render"]
@@ -53,7 +53,11 @@ def _shown(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> d
         "labels": view.labels(evidence),
         "pairs": view.mixed_up(evidence),
         "matrix": view.matrix(evidence),
-        "foreseen": view.foreseen(record),
+        "foreseen": foreseen.table(record),
+        "estimates_kept": foreseen.sentence(record.trials),
+        "sure": sentences.sure(record),
+        "growth": growth.figure(record),
+        "grown": growth.sentences(record),
         "limits": view.limits(record),
         "stages": _parts(record.seconds),
         "classes": _parts(dict(sorted(record.profile.classes.items(), key=lambda item: -item[1]))),

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from cutler import metrics
+from cutler.report import foreseen
 from cutler.types import Checkpoint, Evidence, Finding, Pick, Record, Trial, without_nan
 
 SCHEMA_VERSION = 1
@@ -35,6 +36,8 @@ def as_json(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> 
             "test": _test(evidence),
             "trials": [_trial(trial) for trial in record.trials],
             "pick": _pick(record.pick, record.trials),
+            "advice": record.advice.as_json(),
+            "estimates": foreseen.kept(record.trials),
             "findings": [finding.as_json() for finding in findings],
             "profile": record.profile.as_json(),
             "plan": record.plan.as_json(),
@@ -81,6 +84,11 @@ def _pick(pick: Pick, trials: Sequence[Trial]) -> dict[str, Any]:
         "reason": pick.reason,
         "loss": pick.loss,
         "best": pick.best,
+        "rival": pick.rival,
+        "margin": asdict(pick.margin) if pick.margin else None,
+        "looked": pick.looked,
+        "again": pick.again,
+        "corrected": pick.corrected,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from cutler import metrics
 from cutler.report import words
 from cutler.types import LIMITS, Evidence, Record
@@ -23,6 +25,22 @@ def lead(record: Record, evidence: Evidence) -> str:
     sure = f"On {evidence.n_test:,} rows it never saw, {metric} is {words.value(found.value, record.metric)} "
     sure += f"(95{words.NB}% interval {words.bounds(found, record.metric)})."
     return " ".join([sure, _why(record), _gain(record, evidence)]).strip()
+
+
+def sure(record: Record) -> str:
+    """What the pick's score on validation is worth once it has been chosen for that, and whether it would be again."""
+    pick = record.pick
+    if pick.margin is None or math.isnan(pick.corrected):
+        return ""
+    metric, own = record.metric, pick.trial.candidate.name == pick.best
+    loses = "," if own else f", it is expected to lose {pick.loss:.2f} points against {pick.best} and"
+    return (
+        f"Against {pick.rival} it was seen at {pick.margin.value:+.1f} points (95{words.NB}% interval "
+        f"{pick.margin.low:+.1f} to {pick.margin.high:+.1f}). Of {pick.looked} candidates the best is partly the "
+        f"luckiest: with that taken off{loses} its {words.score(pick.trial.score, metric)} on validation are worth "
+        f"about {words.score(pick.corrected, metric)}. A second run, on other validation rows, would choose it again "
+        f"in about {100 * pick.again:.0f} of 100 cases."
+    )
 
 
 def limits(record: Record) -> str:

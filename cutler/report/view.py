@@ -8,6 +8,7 @@ from typing import Any
 
 from cutler.report import words
 from cutler.report.figures import Chart
+from cutler.report.foreseen import COSTS
 from cutler.types import Cost, Evidence, Interval, Record, Trial
 
 WEAKEST = 12
@@ -15,12 +16,6 @@ MOST_LABELS = 400
 MATRIX = 40
 PAIRS = 12
 TRIAL_ORDER = ("complete", "stopped", "failed", "infeasible")
-COSTS = {
-    "latency_ms": ("latency", words.milliseconds),
-    "size_mb": ("size", words.megabytes),
-    "memory_mb": ("memory", words.megabytes),
-    "train_s": ("training", words.duration),
-}
 
 
 @dataclass(frozen=True)
@@ -74,15 +69,6 @@ class Mixed:
     answer: str
     times: int
     share: float
-
-
-@dataclass(frozen=True)
-class Foreseen:
-    """An estimate beside its measurement; `far` where they lie more than twofold apart."""
-
-    estimate: str
-    measured: str
-    far: bool
 
 
 def leaderboard(record: Record) -> list[Entry]:
@@ -174,18 +160,6 @@ def matrix(evidence: Evidence) -> list[tuple[str, list[tuple[int, float]]]]:
         (label, [(times, round(times / max(sum(line), 1), 3)) for times in line])
         for label, line in zip(evidence.labels, evidence.confusion, strict=True)
     ]
-
-
-def foreseen(record: Record) -> list[tuple[str, list[Foreseen]]]:
-    """Estimates beside measurements for every complete trial that has both."""
-    measured = [trial for trial in record.trials if trial.status == "complete" and trial.estimate != Cost()]
-    return [(trial.candidate.name, [_foreseen(trial, name) for name in COSTS]) for trial in measured]
-
-
-def _foreseen(trial: Trial, name: str) -> Foreseen:
-    before, after, write = getattr(trial.estimate, name), getattr(trial.cost, name), COSTS[name][1]
-    far = before > 0 and after > 0 and max(before / after, after / before) > 2
-    return Foreseen(write(before), write(after), far)
 
 
 def limits(record: Record) -> list[tuple[str, str, str, float]]:

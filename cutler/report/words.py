@@ -50,6 +50,11 @@ def value(number: float, metric: str) -> str:
     return f"{100 * number:.1f}{NB}%" if is_share(metric) else f"{number:.3f}"
 
 
+def score(number: float, metric: str) -> str:
+    """The primary metric turned so that larger is better: an rmse is 1 less its share of the target's spread."""
+    return value(number, metric) if metrics.larger_is_better(metric) else f"{number:.3f}"
+
+
 def bounds(found: Interval, metric: str) -> str:
     """`92.1 to 94.0 %`."""
     if not is_share(metric):

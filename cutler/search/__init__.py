@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cutler import catalog, registry
 from cutler.errors import CheckpointError, ConstraintError, MissingPackage, UsageError
-from cutler.search import combining, ladder
+from cutler.search import advice, combining, foresight, ladder
 from cutler.search.clock import Clock
 from cutler.search.picking import pick
 from cutler.search.planning import Planner
@@ -48,7 +48,7 @@ def run(
     done: list[PlanItem] = []
     interrupted = False
     try:
-        with clock.holding(combining.room_s(work, clock.budget_s)):
+        with clock.holding(kept_s(work, clock.budget_s)):
             for items in stages_of(work) if isinstance(work, Plan) else work.stages():
                 once = [item for item in items if not bench.in_steps(item) and not item.candidate.members]
                 for trial, item in _one_by_one(once, bench, fixed=fixed, progress=progress):
@@ -58,9 +58,10 @@ def run(
                 climbed, carried = ladder.climb(steps, bench, fixed=fixed, progress=progress)
                 trials += climbed
                 done += carried
-        for trial, item in combining.combine(trials, bench, planned=combinations_of(work), progress=progress):
-            trials.append(trial)
-            done.append(item)
+        with clock.holding(advice.room_s(clock.budget_s)):
+            for trial, item in combining.combine(trials, bench, planned=combinations_of(work), progress=progress):
+                trials.append(trial)
+                done.append(item)
     except KeyboardInterrupt:
         if not any(trial.status == "complete" for trial in trials):
             raise
@@ -70,7 +71,12 @@ def run(
         trials += [bench.stopped(item, "interrupted before it was complete") for item in missed]
         done += [replace(item, until=()) for item in missed]
     plan = work if isinstance(work, Plan) else work.plan()
-    return Found(tuple(trials), replace(plan, items=tuple(done)), bench.seconds, interrupted)
+    return Found(foresight.told(trials, task.head), replace(plan, items=tuple(done)), bench.seconds, interrupted)
+
+
+def kept_s(work: Planner | Plan, budget_s: float) -> float:
+    """Seconds to keep for what comes after single models: combinations, then advice."""
+    return combining.room_s(work, budget_s) + advice.room_s(budget_s)
 
 
 def stages_of(plan: Plan) -> Iterator[list[PlanItem]]:

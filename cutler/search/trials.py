@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from cutler import calibrate, measure, models, registry
 from cutler.models.base import Fitted, Stored, decision_in
 from cutler.search.clock import Clock
+from cutler.search.foresight import Learned
 from cutler.types import Candidate, Constraints, Cost, Fold, Model, Monitor, PlanItem, Profile, Row, Task, Trial
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Bench:
     """What every trial of a run shares.
 
     `spent` are the seconds of fitting by candidate, `seconds` of all by family, `finish_s` the most that saving,
-    judging and measuring one took.
+    judging and measuring one took; `learned` says how far estimates of cost were off.
     """
 
     task: Task
@@ -46,6 +47,7 @@ class Bench:
     spent: dict[Candidate, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     finish_s: float = 0.0
+    learned: Learned = field(default_factory=Learned)
 
     @contextmanager
     def timed(self, family: str) -> Iterator[None]:
@@ -115,11 +117,14 @@ class Bench:
         targets = self.task.targets(self.fold.validation)
         cost = measure.cost(folder, self.fold.validation, inputs=self.task.inputs, seed=self.seed,
                             train_s=self.spent[item.candidate], threads=self.threads)  # fmt: skip
+        estimate = self.estimate(item)
+        if not item.candidate.members:
+            self.learned.note(item.candidate, self._alone(item.candidate), cost)
         broken = self.constraints.broken_by(cost)
         rows = f"fitted on {item.rows} of {len(self.fold.train)} rows" if item.rows < len(self.fold.train) else ""
         return Trial(
             shipped.candidate, "infeasible" if broken else "complete", score=self.task.score(targets, values),
-            metrics=self.task.measure(targets, values), cost=cost, estimate=self.estimate(item), step=step,
+            metrics=self.task.measure(targets, values), cost=cost, estimate=estimate, step=step,
             rows=min(item.rows, len(self.fold.train)), reason="; ".join([*broken, *([rows] if rows else [])]),
             folder=str(folder.parent), trained=self._on_training(shipped, item, cost),
         )  # fmt: skip
@@ -155,8 +160,12 @@ class Bench:
         """The cost foreseen, with the plan's own seconds as the time to train; of a combination, these alone."""
         if item.candidate.members:
             return Cost(train_s=item.seconds)
-        family = registry.family(item.candidate.family)
-        return replace(family.estimate(item.candidate, self.profile), train_s=item.seconds)
+        train_s = max(item.seconds - registry.family(item.candidate.family).packed_s, 0.0)
+        return replace(self.learned.moved(item.candidate, self._alone(item.candidate)), train_s=train_s)
+
+    def _alone(self, candidate: Candidate) -> Cost:
+        """What its family estimates, whatever was measured before."""
+        return registry.family(candidate.family).estimate(candidate, self.profile)
 
     def stopped(self, item: PlanItem, reason: str, *, score: float = float("nan"), step: int = 0) -> Trial:
         cost = replace(Trial(item.candidate, "stopped").cost, train_s=self.spent.get(item.candidate, float("nan")))

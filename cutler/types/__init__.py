@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cutler.types.explanations import Attention, Explanation, Faithfulness, Neighbour, Piece, Reason
-from cutler.types.findings import Evidence, Finding, Interval, Record
-from cutler.types.limits import LIMITS, Constraints, Cost, seconds
+from cutler.types.findings import Advice, Evidence, Finding, Record
+from cutler.types.limits import LIMITS, UNNOTICED, WITHIN, Constraints, Cost, seconds
 from cutler.types.parts import Combiner, Compressor, Family, Model, Monitor, Task
 from cutler.types.pretraining import Architecture, Objective, Vocabulary
 from cutler.types.rows import (
@@ -17,6 +17,7 @@ from cutler.types.rows import (
     Beside,
     Fold,
     Head,
+    Interval,
     Profile,
     Row,
     Scalar,
@@ -31,9 +32,10 @@ from cutler.types.rows import (
 from cutler.types.trials import Candidate, Checkpoint, Pace, Pick, Plan, PlanItem, Status, Trial
 
 __all__ = [
-    "CARRIED", "COLUMNS", "ID", "LIMITS", "NAN", "NEIGHBOURS", "Answer", "Architecture", "Attention", "Beside",
-    "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost", "Evidence", "Explanation",
-    "Faithfulness", "Family", "Finding", "Fold", "Head", "Interval", "Model", "Monitor", "Neighbour", "Objective",
-    "Pace", "Pick", "Piece", "Plan", "PlanItem", "Profile", "Reason", "Record", "Row", "Scalar", "SetAside", "Span",
-    "Splits", "Spread", "Status", "Table", "Task", "Trial", "Vocabulary", "rows_of", "seconds", "without_nan",
+    "CARRIED", "COLUMNS", "ID", "LIMITS", "NAN", "NEIGHBOURS", "UNNOTICED", "WITHIN", "Advice", "Answer",
+    "Architecture", "Attention", "Beside", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost",
+    "Evidence", "Explanation", "Faithfulness", "Family", "Finding", "Fold", "Head", "Interval", "Model", "Monitor",
+    "Neighbour", "Objective", "Pace", "Pick", "Piece", "Plan", "PlanItem", "Profile", "Reason", "Record", "Row",
+    "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial", "Vocabulary", "rows_of",
+    "seconds", "without_nan",
 ]  # fmt: skip

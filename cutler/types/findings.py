@@ -7,8 +7,36 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from cutler.types.limits import Constraints
-from cutler.types.rows import Profile, without_nan
+from cutler.types.rows import NAN, Interval, Profile, without_nan
 from cutler.types.trials import Checkpoint, Pick, Plan, Trial
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What would make the pick better, as far as the run can tell; `why_not` says why of more rows nothing can be said.
+
+    `curve` is what the pick would score, with `rows` training rows and with twice and four times as many: rows ->
+    interval, as the learning curve of the trial named `of` lets expect, of which `points` (rows, score) were measured.
+    `more` maps how many times the rows to the gain in the primary metric, turned so that larger is better. `larger` is
+    what twice the layers or weights brought in this run, the larger model being `larger_of`. Of the training rows,
+    `conflicting` is the share of texts that bear several labels, `contradicted` the share whose label a model that did
+    not learn from them answers otherwise: more labels than that cannot be found wrong by it.
+    """
+
+    why_not: str = ""
+    of: str = ""
+    rows: int = 0
+    points: tuple[tuple[int, float], ...] = ()
+    curve: Mapping[int, Interval] = field(default_factory=dict)
+    more: Mapping[int, Interval] = field(default_factory=dict)
+    larger: Interval | None = None
+    larger_of: str = ""
+    conflicting: float = NAN
+    contradicted: float = NAN
+
+    def as_json(self) -> dict[str, Any]:
+        plain: dict[str, Any] = without_nan(asdict(self))
+        return plain
 
 
 @dataclass(frozen=True)
@@ -17,7 +45,8 @@ class Record:
 
     `seconds` is the wall-clock of each stage by name; `calibration` says on which part and how many rows the
     probabilities were calibrated, and the temperature found; `checkpoints` describes those that trials used;
-    `domains` says by name of a checkpoint how near the training texts are to what it was pretrained on.
+    `domains` says by name of a checkpoint how near the training texts are to what it was pretrained on; `advice` what
+    would make the pick better.
     """
 
     task: str
@@ -35,21 +64,13 @@ class Record:
     machine: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
     domains: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    advice: Advice = Advice(why_not="nobody asked")
 
     @property
     def picked_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints that the pick, or its members, start from."""
         names = self.pick.trial.candidate.checkpoints
         return [each for each in self.checkpoints if each.name in names or each.path in names]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with the bounds of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

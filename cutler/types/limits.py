@@ -31,6 +31,18 @@ class Cost:
         """What "cheapest" sorts by: the geometric mean of latency (ms) and size (MB), so that neither unit rules."""
         return math.sqrt(max(self.latency_ms, 1e-3) * max(self.size_mb, 1e-3))
 
+    def missed_by(self, measured: Cost) -> dict[str, float]:
+        """By how many times these estimates were too high or too low, of what is known both times.
+
+        1 where the gap is one that nobody would notice.
+        """
+        found = {}
+        for name, unnoticed in UNNOTICED.items():
+            before, after = getattr(self, name), getattr(measured, name)
+            if before > 0 and after > 0:
+                found[name] = max(before / after, after / before) if abs(before - after) >= unnoticed else 1.0
+        return found
+
     def as_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = without_nan(asdict(self))
         return plain
@@ -38,6 +50,10 @@ class Cost:
 
 _DURATION = re.compile(r"\s*(?:(\d+(?:\.\d+)?)h)?\s*(?:(\d+(?:\.\d+)?)m)?\s*(?:(\d+(?:\.\d+)?)s?)?\s*")
 LIMITS = ("latency_ms", "size_mb", "memory_mb")
+WITHIN = {"latency_ms": 1.5, "size_mb": 1.25, "memory_mb": 1.5, "train_s": 1.5}
+"""By how many times at most an estimate may be too high or too low to count as kept."""
+UNNOTICED = {"latency_ms": 1.0, "size_mb": 5.0, "memory_mb": 50.0, "train_s": 5.0}
+"""Gaps between an estimate and its measurement that nobody would notice, whatever their ratio."""
 
 
 def seconds(duration: str | float) -> float:

@@ -163,7 +163,8 @@ class Family(ABC):
     `refits` says that its head can be fitted anew after the pick. A `floor` always runs, first: the gain of what is
     picked is stated over the best of them. What is `textless` also serves rows that hold columns and no text. For
     `costly` heads others do as well at a fraction of the cost: there it is tried where the user names it, or where
-    there is time to spare, and makes room for the others.
+    there is time to spare, and makes room for the others. Of the seconds that `pace` foresees, `packed_s` are those of
+    exporting and measuring, which are no training.
     """
 
     name: ClassVar[str]
@@ -176,6 +177,7 @@ class Family(ABC):
     floor: ClassVar[bool] = False
     costly: ClassVar[tuple[Head, ...]] = ()
     textless: ClassVar[bool] = False
+    packed_s: ClassVar[float] = 0.0
 
     def serves(self, task: Task | type[Task]) -> bool:
         """Whether it can answer this task: its head, and what its rows hold to be read."""

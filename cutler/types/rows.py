@@ -131,6 +131,15 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A value with the bounds of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Profile:
     """Facts of the train split that need no model. Holds no row and no text; is JSON.
 

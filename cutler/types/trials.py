@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from cutler.errors import UsageError
 from cutler.types.limits import Cost
-from cutler.types.rows import NAN, Scalar, without_nan
+from cutler.types.rows import NAN, Interval, Scalar, without_nan
 
 AS_WRITTEN = "take the plan.json of a bundle as it was written"
 Status = Literal["complete", "stopped", "failed", "infeasible"]
@@ -99,7 +99,7 @@ class Trial:
     cost foreseen before training, `cost` the cost measured afterwards in the artefact that would ship. `step` is where
     training ended, `rows` how many training rows it drew from. `folder` holds the model and `validation.safetensors`,
     its scores on validation, for paired tests. `trained` is the score on a sample of the rows it was trained on, where
-    it was trained in steps.
+    it was trained in steps. `expected` is the score that cheaper trials of the run let expect before it was trained.
     """
 
     candidate: Candidate
@@ -113,6 +113,7 @@ class Trial:
     rows: int = 0
     folder: str = ""
     trained: float = NAN
+    expected: Interval | None = None
 
     def as_json(self) -> dict[str, Any]:
         named = {"name": self.candidate.name, **asdict(self), "candidate": self.candidate.as_json()}
@@ -233,9 +234,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Pick:
-    """The trial that ships, and why: `loss` is its expected loss against `best` in points, by paired bootstrap."""
+    """The trial that ships, and why, with how sure that is; points are hundredths of the primary metric.
+
+    `loss` is what it is expected to lose against `best` in points, once what chance alone would spread is taken off
+    the differences seen. `rival` is the strongest other trial, and `margin` the points by which the pick was seen ahead
+    of it (below 0: behind), by paired bootstrap; `looked` counts the trials it was chosen among. `again` is the
+    probability that a second run, on other validation rows, would choose the same, and `corrected` what such a choice
+    scores on rows that did not choose it, where `trial.score` is flattered.
+    """
 
     trial: Trial
     best: str
     loss: float
     reason: str
+    rival: str = ""
+    margin: Interval | None = None
+    looked: int = 1
+    again: float = NAN
+    corrected: float = NAN
