@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cutler.errors import Stopped
+from cutler.models import machine, update
 from cutler.models.states import bucketed
 from cutler.types import Monitor
 
@@ -63,17 +64,21 @@ class Progress:
     best_step: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    checking_s: float = 0.0
 
 
 def run(
     network: nn.Module, examples: Examples, *, recipe: Recipe, groups: list[list[nn.Parameter]], until: int,
     state: Path, evaluate: Callable[[], float], every: int, monitor: Monitor, seed: int, keep: bool = False,
+    at_start: bool = False,
 ) -> Progress:  # fmt: skip
     """Train `network` to step `until` and leave in it the weights that validation liked best.
 
     `groups` are parameters from the deepest to the head, whose rates fall by `layer_decay` with each group from the
     top. `evaluate` is called after every `every` steps, at the end, and where the monitor `asks` for it (a method of
     some monitors: step -> bool). A `Stopped` of the monitor ends the run early.
+    With `at_start` what a fresh run begins with is scored too, so that nothing worse than it is left; the monitor hears
+    of that where it asks for step 0.
     With `keep` the state is written at every check before the decay, so that a long run that dies loses little.
     """
     torch.manual_seed(seed)
@@ -84,6 +89,7 @@ def run(
     started = time.perf_counter()
     network.train()
     try:
+        kept = _start(network, evaluate, progress, monitor, at_start=at_start)
         for places in _stream(examples.lengths, recipe.batch, seed, skip=progress.step):
             if progress.step >= until:
                 break
@@ -107,6 +113,18 @@ def run(
     return progress
 
 
+def _start(
+    network: nn.Module, evaluate: Callable[[], float], progress: Progress, monitor: Monitor, *, at_start: bool
+) -> dict[str, Tensor]:
+    """Score what a fresh run begins with, if that is wanted; its weights, to go back to if nothing is better."""
+    if not at_start or progress.step:
+        return {}
+    kept = _check(network, evaluate, progress, {})
+    if _asked_for(monitor, 0):
+        monitor(0, progress.best)
+    return kept
+
+
 def _asked_for(monitor: Monitor, step: int) -> bool:
     """Whether the monitor wants to hear of this step out of turn, as that of the search does where time is over."""
     asks = getattr(monitor, "asks", None)
@@ -121,7 +139,7 @@ def _optimizer(groups: list[list[nn.Parameter]], recipe: Recipe) -> torch.optim.
             chosen = [p for p in group if (p.ndim > 1) == decays]
             weight_decay = recipe.weight_decay if decays else 0.0
             settings.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": weight_decay})
-    return torch.optim.AdamW([s for s in settings if s["params"]], fused=True)
+    return update.adamw(s for s in settings if s["params"])
 
 
 def _factor(step: int, turn: int, until: int, recipe: Recipe) -> float:
@@ -136,7 +154,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 def _step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples, places: np.ndarray, recipe: Recipe
+    network: nn.Module, optimizer: torch.optim.AdamW, examples: Examples, places: np.ndarray, recipe: Recipe
 ) -> None:
     """One update; a batch that does not fit into memory is halved until it does."""
     parts = _parts(examples.lengths[places])
@@ -144,7 +162,7 @@ def _step(
         optimizer.zero_grad(set_to_none=True)
         try:
             for part in np.array_split(places, parts):
-                (examples.loss(part) * (len(part) / len(places))).backward()  # type: ignore[no-untyped-call]
+                machine.accelerator().backward(examples.loss(part) * (len(part) / len(places)))
             break
         except (RuntimeError, MemoryError) as error:
             full = isinstance(error, MemoryError) or "memory" in str(error).lower()
@@ -152,8 +170,7 @@ def _step(
                 raise
             parts = min(2 * parts, len(places))
             log.warning("out of memory: a batch of %d rows is now cut into %d parts", len(places), parts)
-    nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-    optimizer.step()
+    update.apply(network, optimizer, clip=recipe.clip)
 
 
 def _parts(lengths: np.ndarray) -> int:
@@ -166,7 +183,9 @@ def _check(
 ) -> dict[str, Tensor]:
     """Score the network as it stands; the weights to go back to at the end."""
     network.eval()
+    began = time.perf_counter()
     score = evaluate()
+    progress.checking_s += time.perf_counter() - began
     network.train()
     if not score >= progress.best:  # nor where it is no number
         return kept

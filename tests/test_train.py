@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -31,11 +32,12 @@ class Setting:
         self.batches.append(places.tolist())
         return (self.network(self.x[places]) - self.y[places]).square().mean()
 
-    def run(self, until, *, evaluate=None, every=1000, monitor=None):
+    def run(self, until, *, evaluate=None, every=1000, monitor=None, at_start=False):
         groups = [list(self.network[0].parameters()), list(self.network[3].parameters())]
         return train.run(
             self.network, train.Examples(self.lengths, self.loss), recipe=self.recipe, groups=groups, until=until,
             state=self.state, evaluate=evaluate or itertools.count().__next__, every=every, seed=self.seed,
+            at_start=at_start,
             monitor=monitor or (lambda step, score: self.told.append((step, score))),
         )  # fmt: skip
 
@@ -212,3 +214,34 @@ def test_a_monitor_may_ask_for_a_look_between_checks_so_that_few_slow_steps_do_n
     monitor = Asking(7)
     assert Setting(tmp_path).run(50, every=1000, monitor=monitor).step == 7
     assert monitor.heard == [7]
+
+
+class AskingForTheStart(Asking):
+    def __call__(self, step, score):
+        self.heard.append((step, score))
+
+
+def test_what_is_worse_than_the_start_is_not_left_where_the_start_is_scored(tmp_path):
+    setting = Setting(tmp_path)
+    before, scores = setting.weights().clone(), iter([0.8, 0.3, 0.7])
+    progress = setting.run(20, evaluate=lambda: next(scores), every=10, at_start=True)
+    assert (progress.best, progress.best_step) == (0.8, 0)
+    assert torch.equal(setting.weights(), before)
+    assert [step for step, _ in setting.told] == [10, 20]
+
+
+def test_a_monitor_hears_of_the_start_if_it_asks(tmp_path):
+    monitor, scores = AskingForTheStart(0), iter([0.2, 0.3])
+    Setting(tmp_path).run(20, evaluate=lambda: next(scores), every=20, monitor=monitor, at_start=True)
+    assert monitor.heard == [(0, 0.2), (20, 0.3)]
+
+
+def test_a_run_that_goes_on_does_not_score_its_start_again(tmp_path):
+    Setting(tmp_path).run(10, at_start=True)
+    scores = iter([0.5])
+    assert Setting(tmp_path).run(30, evaluate=lambda: next(scores), at_start=True).best_step == 30
+
+
+def test_seconds_of_checks_are_told_apart(tmp_path):
+    progress = Setting(tmp_path).run(10, evaluate=lambda: time.sleep(0.02) or 1.0, every=5)
+    assert 0.04 <= progress.checking_s < progress.seconds

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cutler import calibrate, train
 from cutler.families._targets import Targets
+from cutler.models import machine
 from cutler.models import states as stored
 from cutler.models.base import Decision
 from cutler.models.network import InTorch, Network, Side
@@ -35,7 +36,8 @@ class Course(ABC):
         checks: Sequence[Side], network: Network, recipe: train.Recipe, state: Path, seed: int,
     ) -> None:  # fmt: skip
         self.candidate, self.task, self.fold, self.state, self.seed = candidate, task, fold, state, seed
-        self.targets, self.sides, self.checks, self.network, self.recipe = targets, sides, checks, network, recipe
+        self.targets, self.sides, self.checks, self.recipe = targets, sides, checks, recipe
+        self.network = network.to(machine.device())
         self.decision = Decision(task.head, targets.labels, task.inputs)
         draw = np.random.default_rng(seed)
         self.first = np.sort(draw.permutation(len(sides[0].lengths))[:HEAD_ROWS])
@@ -52,9 +54,11 @@ class Course(ABC):
         train.run(
             self.network, self.examples, recipe=self.recipe, groups=self.network.groups(), until=until,
             state=self.state, evaluate=self.check, every=self.steps_between_checks(until), monitor=monitor,
-            seed=self.seed,
+            seed=self.seed, at_start=True,
         )  # fmt: skip
-        return self.model(self._decided())
+        decision = self._decided()
+        self.network.cpu()
+        return self.model(decision)
 
     @property
     def examples(self) -> train.Examples:

@@ -44,7 +44,7 @@ class Targets:
 
         Where words are tagged, `places` are those of words.
         """
-        wanted, weights = self._tensor[places], self._row_weights[places]
+        wanted, weights = self._tensor[places].to(scores.device), self._row_weights[places].to(scores.device)
         if self.head in ("class", "tags"):
             each = nn.functional.cross_entropy(scores, wanted, reduction="none")
         elif self.head == "classes":
@@ -66,6 +66,6 @@ class Targets:
 
     def natural_head(self, trained: nn.Linear) -> Linear:
         """A trained layer as a head whose scores are in the unit of the targets."""
-        weight, bias = trained.weight.detach().numpy().T, trained.bias.detach().numpy()
+        weight, bias = trained.weight.detach().cpu().numpy().T, trained.bias.detach().cpu().numpy()
         return Linear((weight * self.std).astype(np.float32), (bias * self.std + self.mean).astype(np.float32))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from cutler import catalog, train
 from cutler.families import _contrast, _vectors
@@ -19,7 +20,7 @@ from cutler.families._course import CHECKING, MOST_CHECKED, Course
 from cutler.families._spans import Spans, tokens_a_row, tokens_of_windows
 from cutler.families._targets import Targets
 from cutler.models import body as bodies
-from cutler.models import local, pace
+from cutler.models import local, lora, pace
 from cutler.models import states as stored
 from cutler.models.base import Decision, decision_in, sides_of, texts_of, words_in
 from cutler.models.longtexts import LOCAL, WINDOWS, in_windows, locally
@@ -27,10 +28,27 @@ from cutler.models.network import Side, Transformer, Upper, grown
 from cutler.models.pairs import combine
 from cutler.models.textstates import stored_text_states
 from cutler.models.windows import windows
-from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Model, Monitor, Pace, Profile, Row, Task
+from cutler.types import (
+    Candidate,
+    Checkpoint,
+    Cost,
+    Family,
+    Fold,
+    Model,
+    Monitor,
+    Pace,
+    Profile,
+    Row,
+    Scalar,
+    Task,
+)
 
 PACKED_S = 14.0
 """Seconds to read the checkpoint, fit the first head, export the graph and measure the artefact."""
+LARGE = 5e7
+"""Weights in layers from which on little of a checkpoint is trained, too: those of the base sizes, and above."""
+LITTLE = {lora.BIAS: 1e-3, lora.LORA: 5e-4}
+"""Learning rates where little is trained: each of these weights has to move further."""
 
 
 class Encoder(Family):
@@ -47,14 +65,12 @@ class Encoder(Family):
             return [candidate for name, found in known if found.architecture == "encoder"
                     for candidate in _contrast.proposed(self.name, name, profile)]  # fmt: skip
         return [
-            Candidate(self.name, name, {
-                "trained_layers": layers, "learning_rate": rate_of(layers, found.layers), "joint": joint, **read,
-            })
+            Candidate(self.name, name, {**little, "joint": joint, **read})
             for name, found in known if found.architecture == "encoder"
             for read in pace.readings(found, profile, trained=True)
             for joint in ((True, False) if profile.paired and read.get("reading") != WINDOWS else (False,))
-            for layers in halves(found)
-            if layers == found.layers or read.get("reading") != LOCAL  # which no layer was pretrained for
+            for little in parts_of(found)
+            if little["trained_layers"] == found.layers or read.get("reading") != LOCAL  # which none was pretrained for
         ]  # fmt: skip
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
@@ -75,12 +91,13 @@ class Encoder(Family):
         tokens = tokens_a_row(profile, limit) if spans else pace.mean_tokens(profile, limit, way)
         layer_s = pace.token_s(checkpoint, lengths, locally=here) * tokens / checkpoint.layers
         depth = checkpoint.layers - candidate["trained_layers"]
-        each_s = pace.step_s(checkpoint, candidate["trained_layers"], lengths, locally=here) * tokens
+        each_s = tokens * pace.step_s(checkpoint, candidate["trained_layers"], lengths, locally=here,
+                                      trained=trained_of(candidate))  # fmt: skip
         step_s = each_s * recipe_of(candidate).batch
-        last_check = min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
+        checks = 2 * min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]  # first and last
         kept = (not spans and not candidate["joint"] and depth == bodies.middle(checkpoint.layers)
                 and stored.kept(tokens * len(fold.train), checkpoint.width))  # fmt: skip
-        return Pace(fixed_s=PACKED_S + last_check, row_s=layer_s * depth, step_s=(1 + CHECKING) * step_s,
+        return Pace(fixed_s=PACKED_S + checks, row_s=layer_s * depth, step_s=(1 + CHECKING) * step_s,
                     answer_s=layer_s * checkpoint.layers,
                     shares=pace.features_of(checkpoint, candidate["max_tokens"], way) if kept else "")  # fmt: skip
 
@@ -118,6 +135,7 @@ class _Tuned(Course):
         targets = Targets(task, fold.train, known=decision_in(start).labels if start.is_dir() else ())
         self.upper = Upper(self.body, depth=self.depth, pooling=self.pooling, n_sides=len(sides),
                            n_scores=targets.width, dropout=0.1).requires_grad_(True)  # fmt: skip
+        lora.restrict(self.upper.upper, trained_of(candidate))
         super().__init__(candidate, task, fold, targets=targets, sides=sides, checks=checks, network=self.upper,
                          recipe=recipe_of(candidate), state=state, seed=seed)  # fmt: skip
 
@@ -143,9 +161,15 @@ class _Tuned(Course):
         ours = [side[self.first].astype(np.float32) for side in known if side is not None]
         return combine(ours) if sides and len(ours) == len(sides) else super().first_features()
 
+    @property
+    def _merged(self) -> nn.Module:
+        """The trained layers, as plain as they were."""
+        upper = self.upper.upper
+        return lora.folded(upper) if trained_of(self.candidate) == lora.LORA else upper
+
     def model(self, decision: Decision) -> Transformer:
         return Transformer(
-            self.candidate, decision, body=grown(self.body, self.upper.upper, self.depth), pooling=self.pooling,
+            self.candidate, decision, body=grown(self.body, self._merged, self.depth), pooling=self.pooling,
             tokenizer=self.reader, head=self.targets.natural_head(self.network.head), joint=self.candidate["joint"],
             max_tokens=self.candidate["max_tokens"], source=Path(self.source.path), keep_weights=True,
         )  # fmt: skip
@@ -165,9 +189,31 @@ def halves(checkpoint: Checkpoint) -> list[int]:
     return sorted({checkpoint.layers - bodies.middle(checkpoint.layers), checkpoint.layers})
 
 
+def parts_of(checkpoint: Checkpoint) -> list[dict[str, Scalar]]:
+    """What is trained of a checkpoint, with its learning rate, the least first.
+
+    Of large ones also adapters or biases in all layers: their update, moments and gradients cost next to nothing, where
+    those of whole layers take as much time and memory as short budgets have.
+    """
+    whole: list[dict[str, Scalar]] = [
+        {"trained_layers": layers, "learning_rate": rate_of(layers, checkpoint.layers)} for layers in halves(checkpoint)
+    ]  # fmt: skip
+    if 12 * checkpoint.width**2 * checkpoint.layers < LARGE:
+        return whole
+    little: list[dict[str, Scalar]] = [
+        {"trained_layers": checkpoint.layers, "learning_rate": rate, "trained": how} for how, rate in LITTLE.items()
+    ]  # fmt: skip
+    return [*little, *whole]
+
+
 def rate_of(trained_layers: int, layers: int) -> float:
     """2e-4 for the upper half, 1e-4 for all: the more layers move, the smaller the steps of each may be."""
     return 1e-4 if trained_layers == layers and layers > 1 else 2e-4
+
+
+def trained_of(candidate: Candidate) -> str:
+    """What of the trained layers learns: see `lora.restrict`."""
+    return str(candidate.get("trained", lora.WHOLE))
 
 
 def recipe_of(candidate: Candidate) -> train.Recipe:

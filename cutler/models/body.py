@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
 from cutler.errors import CheckpointError
-from cutler.models import local
+from cutler.models import local, machine
 from cutler.models.base import Texts
 from cutler.models.tokens import encodings
 from cutler.models.windows import Windows
@@ -35,8 +34,6 @@ LAST = "last"
 """The state of the last token, which alone has read all others where every token reads to its left."""
 WORDS = "words"
 """Stands for a pooling where the states of single tokens are wanted, to be pooled by word or over windows."""
-THREADS = torch.get_num_threads()
-"""As many as torch takes when nobody asks."""
 
 
 def middle(layers: int) -> int:
@@ -129,9 +126,9 @@ def of_windows(read: Windows) -> Encoded:
 def load(checkpoint: Checkpoint) -> nn.Module:
     """The body in float32, without a pooler, ready to predict; shared by callers, who copy what they change.
 
-    From here on torch uses as many threads as were asked for. Raises CheckpointError where it cannot be read.
+    From here on torch uses the machine as `machine.settle` says. Raises CheckpointError where it cannot be read.
     """
-    torch.set_num_threads(min(int(os.environ.get("CUTLER_THREADS", THREADS)), THREADS))
+    machine.settle()
     return _loaded(checkpoint)
 
 
@@ -247,11 +244,16 @@ def pool(hidden: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
 
 
 def run(body: nn.Module, batch: dict[str, Tensor], *, every_layer: bool = False) -> tuple[Tensor, ...]:
-    """The hidden states (batch, tokens, width): of the last layer alone, or of the embeddings and every layer."""
+    """The hidden states (batch, tokens, width): of the last layer alone, or of the embeddings and every layer.
+
+    They are in float32, and lie where the body's weights do.
+    """
     accepted = batch if _takes_types(body) else {k: v for k, v in batch.items() if k != "token_type_ids"}
     caches: dict[str, Any] = {"use_cache": False} if hasattr(config_of(body), "use_cache") else {}  # of decoders
-    found = body(**accepted, **caches, output_hidden_states=every_layer)
-    return tuple(found.hidden_states) if every_layer else (found.last_hidden_state,)
+    with machine.precision():
+        found = body(**machine.beside(body, accepted), **caches, output_hidden_states=every_layer)
+    states = tuple(found.hidden_states) if every_layer else (found.last_hidden_state,)
+    return tuple(each.float() for each in states) if machine.mixed() else states
 
 
 def _takes_types(body: nn.Module) -> bool:

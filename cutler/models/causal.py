@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import tempfile
 import warnings
@@ -21,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from cutler import catalog
 from cutler.errors import CheckpointError
-from cutler.models.body import THREADS
+from cutler.models import machine
 from cutler.types import Checkpoint
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
@@ -53,7 +52,7 @@ def load(checkpoint: Checkpoint) -> nn.Module:
 
     Raises CheckpointError where it cannot be read.
     """
-    torch.set_num_threads(min(int(os.environ.get("CUTLER_THREADS", THREADS)), THREADS))
+    machine.settle()
     path = opened(checkpoint).path
     with _quiet(), _refusing(Path(path)):
         model: nn.Module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)

@@ -22,8 +22,7 @@ from transformers import AutoModelForSeq2SeqLM, BartConfig, BartForConditionalGe
 from transformers.utils import logging as transformers_logging
 
 from cutler.errors import CheckpointError
-from cutler.models import body as bodies
-from cutler.models import subwords
+from cutler.models import machine, subwords
 from cutler.models.dropout import Dropout
 from cutler.models.seq2seq import RUNTIME, TOKENIZER, WEIGHTS
 from cutler.types import Checkpoint
@@ -53,9 +52,9 @@ class Shape:
 
 
 def settle() -> None:
-    """As many threads as were asked for, and no bars of what is read and written."""
+    """The machine as `machine.settle` has it, and no bars of what is read and written."""
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(min(int(os.environ.get("CUTLER_THREADS", bodies.THREADS)), bodies.THREADS))
+    machine.settle()
 
 
 def fresh(shape: Shape, vocabulary: int) -> BartForConditionalGeneration:

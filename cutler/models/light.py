@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cutler.measure import WEIGHTS
 from cutler.models import body as bodies
+from cutler.models import machine
 from cutler.models.base import Decision, Linear
 from cutler.models.network import InTorch, Network, Side
 from cutler.types import Candidate
@@ -155,7 +156,7 @@ class Light(Network):
         self.crown(layers.n_features, n_sides=n_sides, n_scores=n_scores, dropout=dropout)
 
     def embed(self, side: Side, places: np.ndarray) -> Tensor:
-        return read(self.reading, side.tensors(places))
+        return read(self.reading, machine.beside(self, side.tensors(places)))
 
     def groups(self) -> list[list[nn.Parameter]]:
         return [list(part.parameters()) for part in (self.reading.words, self.reading.layers, self.head)]

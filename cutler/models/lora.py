@@ -1,6 +1,6 @@
-"""Low-rank adapters on the linear layers of a body, and the body with these folded in.
+"""Training little of a body: low-rank adapters on its linear layers, which are folded in after, or its biases alone.
 
-Source: Hu et al. 2022 (LoRA).
+Sources: Hu et al. 2022 (LoRA); Ben Zaken et al. 2022 (BitFit).
 """
 
 from __future__ import annotations
@@ -12,6 +12,19 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from cutler.models.body import layers_of
+
+WHOLE, BIAS, LORA = "layers", "bias", "lora"
+"""What of the layers is trained, as candidates name it: all, their biases, or adapters beside their matrices."""
+RANK = 8
+
+
+def restrict(body: nn.Module, trained: str, *, rank: int = RANK) -> None:
+    """Leave of a body that is trained whole what `trained` names; where that is all, it stays as it is."""
+    if trained == LORA:
+        adapt(body, rank=rank)
+    elif trained == BIAS:
+        for name, parameter in body.named_parameters():
+            parameter.requires_grad_(name.endswith("bias"))
 
 
 def adapt(body: nn.Module, *, rank: int) -> None:

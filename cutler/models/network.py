@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from cutler.models import body as bodies
+from cutler.models import machine, packed
 from cutler.models import states as stored
 from cutler.models.base import Arrays, Decision, Fitted, Linear, Texts
 from cutler.models.dropout import Dropout, quicken
@@ -32,6 +33,11 @@ class Network(nn.Module):
 
     head: nn.Linear
     dropout: nn.Module
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.head.weight.device
 
     def crown(self, width: int, *, n_sides: int, n_scores: int, dropout: float) -> None:
         """Put a head of random weights on features of so many numbers a side."""
@@ -67,7 +73,7 @@ class Network(nn.Module):
         starts = np.cumsum(counts) - counts
         found: np.ndarray | None = None
         for chosen in batches(np.max([side.lengths[rows] for side in sides], axis=0).tolist()):
-            block = (self.features if features else self)(sides, rows[chosen]).numpy()
+            block = (self.features if features else self)(sides, rows[chosen]).cpu().numpy()
             if found is None:
                 found = np.zeros((int(counts.sum()), block.shape[1]), dtype=np.float32)
             found[ranges(starts[chosen], counts[chosen])] = block
@@ -76,7 +82,10 @@ class Network(nn.Module):
 
 
 class Upper(Network):
-    """The upper layers of a transformer's body on stored hidden states, pooled."""
+    """The upper layers of a transformer's body on stored hidden states, pooled.
+
+    Layers of BERT see no padding; those of other architectures run on padded batches, as the library has them.
+    """
 
     def __init__(
         self, body: nn.Module, *, depth: int, pooling: str, n_sides: int, n_scores: int, dropout: float
@@ -84,22 +93,27 @@ class Upper(Network):
         super().__init__()
         self.upper = bodies.upper(body, depth)
         quicken(self.upper)
-        self.pooling = pooling
+        self.pooling, self.packs = pooling, packed.able(self.upper)
         self.crown(bodies.width_of(body), n_sides=n_sides, n_scores=n_scores, dropout=dropout)
 
     def embed(self, side: Side, places: np.ndarray) -> Tensor:
         assert isinstance(side, stored.States | TextStates)
-        batch = side.tensors(places)
-        (hidden,) = bodies.run(self.upper, batch)
-        return side.pool(hidden, batch.get("attention_mask"), places, self.pooling)
+        if self.packs:
+            batch = side.packed(places).to(self.device)
+            hidden, mask = batch.laid_out(packed.run(self.upper, batch))
+        else:
+            padded = machine.beside(self, side.tensors(places))
+            (hidden,), mask = bodies.run(self.upper, padded), padded.get("attention_mask")
+        return side.pool(hidden, mask, places, self.pooling)
 
     def groups(self) -> list[list[nn.Parameter]]:
-        """One list a layer from the lowest, the head last."""
+        """One list a layer from the lowest, the head last; of what is trained alone."""
         layers = bodies.layers_of(self.upper)[2]
         seen = {id(p) for layer in layers for p in layer.parameters()} | {id(p) for p in self.head.parameters()}
         rest = [p for p in self.upper.parameters() if id(p) not in seen]
-        of_layers = [list(layer.parameters()) for layer in layers]
-        return [*([rest] if rest else []), *of_layers, list(self.head.parameters())]
+        found = [rest, *(list(layer.parameters()) for layer in layers), list(self.head.parameters())]
+        trained = [[p for p in group if p.requires_grad] for group in found]
+        return [group for group in trained if group]
 
 
 def combine(sides: Sequence[Tensor]) -> Tensor:

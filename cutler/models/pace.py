@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from cutler.models import body as bodies
-from cutler.models import light, local, longtexts
+from cutler.models import light, local, longtexts, lora, machine, update
 from cutler.models import states as stored
 from cutler.models.network import Network, Side, Upper
 from cutler.models.windows import OVERLAP
@@ -116,7 +116,7 @@ def estimate(
 @lru_cache(maxsize=64)
 def token_s(checkpoint: Checkpoint, lengths: tuple[int, ...], *, locally: bool = False) -> float:
     """Seconds that the whole body takes for one token here, measured on a batch of texts of these lengths."""
-    body = _body(checkpoint, lengths, locally=locally)
+    body = machine.there(_body(checkpoint, lengths, locally=locally))
     rng = np.random.default_rng(0)
     size = vocabulary_size(checkpoint)
     ids = [rng.integers(size // 2, size, length, dtype=np.int32) for length in lengths]
@@ -126,21 +126,27 @@ def token_s(checkpoint: Checkpoint, lengths: tuple[int, ...], *, locally: bool =
         while len(took) < 3 and sum(took) < MEASURING_S:
             began = time.perf_counter()
             bodies.run(body, batch)
+            machine.finish()
             took.append(time.perf_counter() - began)
     return min(took) / sum(lengths)
 
 
 @lru_cache(maxsize=64)
 def step_s(
-    checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...], *, locally: bool = False
-) -> float:
-    """Seconds of a training step for one token, measured on a batch of texts of these lengths."""
+    checkpoint: Checkpoint, trained_layers: int, lengths: tuple[int, ...], *, locally: bool = False,
+    trained: str = lora.WHOLE,
+) -> float:  # fmt: skip
+    """Seconds of a training step for one token, measured on a batch of texts of these lengths.
+
+    `trained` says what of the layers is (`lora.restrict`).
+    """
     body, width = _body(checkpoint, lengths, locally=locally), checkpoint.width
     depth = checkpoint.layers - trained_layers
     network = Upper(body, depth=depth, pooling="mean", n_sides=1, n_scores=2, dropout=0.1)
     flat = np.random.default_rng(0).normal(size=(sum(lengths), width)).astype(np.float16)
     states = stored.States(flat, np.concatenate([[0], np.cumsum(lengths)]))
-    return _timed_step(network.requires_grad_(True), states) / sum(lengths)
+    lora.restrict(network.requires_grad_(True).upper, trained)
+    return _timed_step(network, states) / sum(lengths)
 
 
 def _body(checkpoint: Checkpoint, lengths: tuple[int, ...], *, locally: bool) -> nn.Module:
@@ -162,15 +168,15 @@ def light_step_s(
 
 def _timed_step(network: Network, texts: Side) -> float:
     """Seconds of a training step on all of these texts."""
-    network.train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
+    network.to(machine.device()).train()
+    optimizer = update.adamw([{"params": [p for p in network.parameters() if p.requires_grad], "lr": 1e-9}])
     took: list[float] = []
     while len(took) < 4 and sum(took) < MEASURING_S:
         began = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        network([texts], np.arange(len(texts.lengths))).square().mean().backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        machine.accelerator().backward(network([texts], np.arange(len(texts.lengths))).square().mean())
+        update.apply(network, optimizer, clip=1.0)
+        machine.finish()
         took.append(time.perf_counter() - began)
     return float(np.median(took[1:] or took))
 

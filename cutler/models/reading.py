@@ -48,7 +48,7 @@ def scores_of(network: Network, states: stored.States, places: np.ndarray) -> li
     found: list[np.ndarray] = [np.zeros((0, 2))] * len(places)
     lengths = states.lengths[places]
     for chosen in batches(lengths.tolist()):
-        for place, block in zip(chosen, network([states], places[chosen]).numpy(), strict=True):
+        for place, block in zip(chosen, network([states], places[chosen]).cpu().numpy(), strict=True):
             found[place] = block[: lengths[place]]
     return found
 

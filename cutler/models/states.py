@@ -30,7 +30,9 @@ from cutler.models.body import (
     tokenizer,
     width_of,
 )  # fmt: skip
+from cutler.models.machine import there
 from cutler.models.onnx import batches
+from cutler.models.packed import Packed, pack
 from cutler.models.windows import Windows
 from cutler.types import Checkpoint
 
@@ -77,9 +79,10 @@ def _passes(
 ) -> Iterator[tuple[np.ndarray, tuple[Tensor, ...], Tensor | None]]:
     """Batches of texts: their places, states after every layer and mask; states to keep are written on the way."""
     written = {depth: _flat(file, encoded, width_of(body)) for depth, file in keep.items()}
+    body = there(body)
     for places in batches(encoded.lengths.tolist()):
         batch = encoded.tensors(places)
-        states = run(body, batch, every_layer=True)
+        states = tuple(each.cpu() for each in run(body, batch, every_layer=True))
         yield places, states, batch.get("attention_mask")
         for depth, flat in written.items():
             _put(flat, encoded, places, _half(states[depth]))
@@ -110,6 +113,10 @@ class States(Texted):
             block[row, : lengths[row]] = self.flat[self.starts[place] : self.starts[place + 1]]
         return {"inputs_embeds": torch.from_numpy(block), **mask_of(lengths)}
 
+    def packed(self, places: np.ndarray) -> Packed:
+        """The same batch without padding."""
+        return pack(self.flat, self.starts, places)
+
 
 @dataclass(frozen=True)
 class WordStates(States):
@@ -135,18 +142,20 @@ class WordStates(States):
         tokens, words = self.read.gather(places, hidden.shape[1])
         n_words = int(self.counts[places].sum())
         sizes = np.maximum(np.bincount(words, minlength=n_words), 1)
-        states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, torch.from_numpy(tokens))
-        sums = hidden.new_zeros((n_words, hidden.shape[-1])).index_add(0, torch.from_numpy(words), states)
-        return sums / torch.from_numpy(sizes).to(hidden.dtype)[:, None]
+        at, of, by = (torch.from_numpy(each).to(hidden.device) for each in (tokens, words, sizes))
+        states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, at)
+        sums = hidden.new_zeros((n_words, hidden.shape[-1])).index_add(0, of, states)
+        return sums / by.to(hidden.dtype)[:, None]
 
 
 @torch.inference_mode()
 def token_states(body: nn.Module, encoded: Encoded, file: Path) -> None:
     """Write the last hidden states of `body` over every text to `file`, end to end."""
     flat = _flat(file, encoded, width_of(body))
+    body = there(body)
     for places in batches(encoded.lengths.tolist()):
         (hidden,) = run(body, encoded.tensors(places))
-        _put(flat, encoded, places, _half(hidden))
+        _put(flat, encoded, places, _half(hidden.cpu()))
     flat.flush()
 
 
@@ -298,7 +307,8 @@ def read_alone(body: nn.Module, checkpoint: Checkpoint, tokens: np.ndarray) -> n
     ids = np.concatenate([np.tile(frame[:middle], (len(tokens), 1)), tokens[:, None],
                           np.tile(frame[middle:], (len(tokens), 1))], axis=1).astype(np.int64)  # fmt: skip
     cut = [torch.from_numpy(ids[start : start + 512]) for start in range(0, len(ids), 512)]
-    return torch.cat([run(body, {"input_ids": part})[0].mean(dim=1) for part in cut]).numpy()
+    body = there(body)
+    return torch.cat([run(body, {"input_ids": part})[0].mean(dim=1).cpu() for part in cut]).numpy()
 
 
 def bucketed(lengths: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cutler.models.body import Texted
 from cutler.models.longtexts import OVER_WINDOWS
+from cutler.models.packed import Packed
 from cutler.models.states import WordStates, stored_word_states, word_features
 from cutler.models.windows import Windows, ranges, text_windows
 from cutler.types import Checkpoint
@@ -43,12 +44,16 @@ class TextStates(Texted):
         """A padded batch of all windows of these texts, (windows, tokens, width)."""
         return self.of_windows.tensors(self._windows(places)[0])
 
+    def packed(self, places: np.ndarray) -> Packed:
+        """The same batch without padding."""
+        return self.of_windows.packed(self._windows(places)[0])
+
     def pool(self, hidden: Tensor, mask: Tensor | None, places: np.ndarray, pooling: str) -> Tensor:
         """(windows, tokens, width) -> (texts, width): the mean over a text's tokens, each counted once."""
         windows, text = self._windows(places)
         each = self.of_windows.pool(hidden, mask, windows, pooling)
-        weights = torch.from_numpy(self.read.owned[windows]).to(hidden.dtype)[:, None]
-        nth = torch.from_numpy(text)
+        weights = torch.from_numpy(self.read.owned[windows]).to(hidden)[:, None]
+        nth = torch.from_numpy(text).to(hidden.device)
         sums = hidden.new_zeros((len(places), hidden.shape[-1])).index_add(0, nth, each * weights)
         return sums / hidden.new_zeros((len(places), 1)).index_add(0, nth, weights)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelFo
 from transformers.utils import logging as transformers_logging
 
 from cutler.errors import CheckpointError
-from cutler.models.body import THREADS
+from cutler.models import machine
 from cutler.types import Architecture, Checkpoint, Objective, Vocabulary
 from cutler.types.pretraining import IGNORED
 
@@ -29,8 +28,8 @@ HEADS = ("cls", "lm_head")
 
 
 def use_threads() -> None:
-    """From here on torch uses as many threads as were asked for."""
-    torch.set_num_threads(min(int(os.environ.get("CUTLER_THREADS", THREADS)), THREADS))
+    """From here on torch uses the machine as `machine.settle` says, with as many threads as were asked for."""
+    machine.settle()
 
 
 def made(config: Any, architecture: Architecture, seed: int) -> nn.Module:
