@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import child, sets
+from benchmarks import child, cutler_loop, sets
 from benchmarks.sides import trainer
 
 TEXTS = ("trec6", "banking77")
@@ -28,6 +28,7 @@ def main() -> None:
         child.write(asked.out, one(asked))
         return
     rates: dict[str, dict[str, list[float]]] = {name: {side: [] for side in SIDES} for name in TEXTS}
+    shares: dict[str, list[float]] = {name: [] for name in TEXTS}
     runs = [(turn, name, side) for turn in range(asked.repeats) for name in TEXTS for side in SIDES]
     for number, (turn, name, side) in enumerate(runs):
         given = {"one": side, "texts": name, "rows": asked.rows, "data": asked.data, "seed": turn}
@@ -35,13 +36,16 @@ def main() -> None:
         found = child.call("benchmarks.speed_train", *args, log=f"speed_train-{name}-{side}.log")
         rate = found["tokens"] / found["seconds"]
         rates[name][side].append(rate)
+        shares[name] += [found["gflops"] / found["sgemm_gflops"]] if side == "all" else []
         left = f"about {(len(runs) - number - 1) * ROUGH_S / 60:.0f} min left"
         print(f"[{number + 1}/{len(runs)}] {name} {side}: {rate:.0f} tokens/s, {left}", file=sys.stderr)
     place = child.RESULTS if asked.rows == ROWS else child.WORK
-    child.write(place / "speed_train.json", content(rates, asked.rows), indent=1)
+    child.write(place / "speed_train.json", content(rates, shares, asked.rows), indent=1)
 
 
-def content(rates: dict[str, dict[str, list[float]]], rows: int) -> dict[str, Any]:
+def content(
+    rates: dict[str, dict[str, list[float]]], shares: dict[str, list[float]], rows: int
+) -> dict[str, Any]:
     """Median rates, and the ratios to the Trainer: the least over the two sets is what the targets are held against."""
     medians = {name: {side: statistics.median(found) for side, found in of.items()} for name, of in rates.items()}
     each = {side: {name: of[side] / of["trainer"] for name, of in medians.items()} for side in ("all", "default")}
@@ -52,12 +56,18 @@ def content(rates: dict[str, dict[str, list[float]]], rows: int) -> dict[str, An
     about += "`all`: cutler's loop with all layers trained; `default`: as the search trains by default. cutler never "
     about += "trains the embeddings, the stock `trainer` does; `trainer_layers` is the Trainer with them frozen."
     figures |= {f"{name}, all / trainer_layers": of["all"] / of["trainer_layers"] for name, of in medians.items()}
+    about += " `share of sgemm`: operations of a step of `all` by formula (6 for each weight and token, and attention) "
+    about += "a second, over those of multiplying matrices of 1,536 in the same process just before."
+    of_sgemm = {name: statistics.median(found) for name, found in shares.items()}
+    figures |= {f"{name}, all, share of sgemm": share for name, share in of_sgemm.items()}
     ratios = {side: min(of.values()) for side, of in each.items()}
-    return {"about": about, "figures": figures, "ratios": ratios, "rates": rates, **child.stamp()}
+    ratios["fraction_of_sgemm"] = min(of_sgemm.values())
+    made = {"rates": rates, "fraction_of_sgemm": shares}
+    return {"about": about, "figures": figures, "ratios": ratios, **made, **child.stamp()}
 
 
 def one(asked: argparse.Namespace) -> dict[str, float]:
-    """One measurement in this process: the real tokens trained on, and the seconds they took."""
+    """One measurement in this process: the real tokens trained on, the seconds they took, and speeds of arithmetic."""
     which = sets.SETS[asked.texts]
     rows = sets.read(which, asked.data, seed=0)["train"][: asked.rows]
     tokenizer, labels = trainer.load_tokenizer(), trainer.labels_of(which, rows)
@@ -69,18 +79,9 @@ def one(asked: argparse.Namespace) -> dict[str, float]:
             stock.model.base_model.embeddings.requires_grad_(False)
         return {"tokens": tokens, "seconds": stock.train().metrics["train_runtime"]}
     work = child.WORK / "speed_train" / asked.one
-    return {"tokens": tokens, "seconds": cutler_s(rows, asked.one, work=work, seed=asked.seed)}
-
-
-def cutler_s(rows: list[sets.Row], layers: str, *, work: Path, seed: int) -> float:
-    """Seconds that cutler's training loop takes for `trainer.EPOCHS` epochs over these rows (`text`, `label`).
-
-    `layers` is "all" (every layer trained) or "default" (as the search trains when nobody asks for anything). Loading
-    the checkpoint does not count; all else does, fitting the head and writing state into `work` too.
-    """
-    from benchmarks import cutler_loop
-
-    return cutler_loop.seconds(rows, layers, epochs=trainer.EPOCHS, work=work, seed=seed)
+    sgemm = cutler_loop.sgemm_gflops()
+    loop = cutler_loop.timed(rows, asked.one, epochs=trainer.EPOCHS, work=work, seed=asked.seed)
+    return {"tokens": tokens, "seconds": loop.seconds, "gflops": loop.gflops, "sgemm_gflops": sgemm}
 
 
 def _arguments() -> argparse.Namespace:

@@ -27,6 +27,7 @@ def judge(content: File) -> list[dict[str, Any]]:
         _at_least("banking77 accuracy ≥ 93.0", _percent(rows, "banking77"), 93.0),
         _budget_kept(rows),
         *(_times(text, _deep(others, *place), least) for text, place, least in TIMES),
+        _at_least("a training step at ≥ 65 % of the sgemm rate, all layers", _hundred(others, *SGEMM), 65.0),
         _at_least("greedy tokens as those of transformers ≥ 95 %", _hundred(others, *SAME), 95.0),
         _at_most("1,000,000 short rows profiled and split within 4 GB", _deep(others, "scale", "peak_gb"), 4.0, " GB"),
         _at_most("cutler --help in under 0.4 s", _deep(others, "cli", "help_s"), 0.4, " s"),
@@ -34,10 +35,13 @@ def judge(content: File) -> list[dict[str, Any]]:
     ]
 
 
+SGEMM = ("speed_train", "ratios", "fraction_of_sgemm")
 SAME = ("speed_generate", "ratios", "same")
 TIMES = (
     ("training ≥ 1.6 × the Trainer's tokens per second, all layers", ("speed_train", "ratios", "all"), 1.6),
     ("training ≥ 2.5 ×, as the search trains by default", ("speed_train", "ratios", "default"), 2.5),
+    ("to the Trainer's score ≥ 3 × quicker, geometric mean", ("speed_to_quality", "ratios", "mean"), 3.0),
+    ("to the Trainer's score on no set below 2 × quicker", ("speed_to_quality", "ratios", "least"), 2.0),
     ("predicting ≥ 3 × transformers.pipeline as it comes", ("speed_predict", "ratios", "as_it_comes"), 3.0),
     ("predicting ≥ 1.5 × transformers.pipeline at its best batch size", ("speed_predict", "ratios", "best"), 1.5),
     ("generating ≥ 5 × transformers' generate one text at a time", ("speed_generate", "ratios", "one"), 5.0),
