@@ -23,7 +23,7 @@ HEAD_ROWS = 3000
 MOST_CHECKED = 1000
 """Validation rows that are scored during training; all are scored in the end."""
 CHECKS, CHECKING = 8, 0.1
-"""Validation is scored so many times in a run at most, twice an epoch at most, for this share of the time at most."""
+"""Validation is scored so many times in a run, twice an epoch at most, for this share of the time, once in any case."""
 
 
 class Course(ABC):
@@ -54,7 +54,7 @@ class Course(ABC):
         train.run(
             self.network, self.examples, recipe=self.recipe, groups=self.network.groups(), until=until,
             state=self.state, evaluate=self.check, every=self.steps_between_checks(until), monitor=monitor,
-            seed=self.seed, at_start=True,
+            seed=self.seed, at_start=self.checks_affordable(until) > 1,
         )  # fmt: skip
         decision = self._decided()
         self.network.cpu()
@@ -89,11 +89,14 @@ class Course(ABC):
             reached.append(self._judged(self.targets.first_head(features, self.sides[0].scored(self.first))(held_out)))
         return reached[1] - reached[0]
 
-    def steps_between_checks(self, until: int) -> int:
+    def checks_affordable(self, until: int) -> int:
         """A step costs about three forward passes over its rows, a check one over the checked rows."""
-        affordable = len(self.checked) / (CHECKING * 3 * self.recipe.batch)
+        return int(CHECKING * 3 * self.recipe.batch * until / len(self.checked))
+
+    def steps_between_checks(self, until: int) -> int:
+        """So many that all checks together, that of the start and the last one included, keep to their share."""
         half_epoch = train.steps_per_epoch(len(self.fold.train), self.recipe) // 2
-        return max(until // CHECKS, half_epoch, math.ceil(affordable), 1)
+        return max(until // CHECKS, half_epoch, math.ceil(until / max(1, self.checks_affordable(until) - 1)), 1)
 
     def check(self) -> float:
         """The primary metric on the checked validation rows."""

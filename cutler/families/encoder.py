@@ -94,10 +94,10 @@ class Encoder(Family):
         each_s = tokens * pace.step_s(checkpoint, candidate["trained_layers"], lengths, locally=here,
                                       trained=trained_of(candidate))  # fmt: skip
         step_s = each_s * recipe_of(candidate).batch
-        checks = 2 * min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]  # first and last
+        last_check = min(len(fold.validation), MOST_CHECKED) * layer_s * candidate["trained_layers"]
         kept = (not spans and not candidate["joint"] and depth == bodies.middle(checkpoint.layers)
                 and stored.kept(tokens * len(fold.train), checkpoint.width))  # fmt: skip
-        return Pace(fixed_s=PACKED_S + checks, row_s=layer_s * depth, step_s=(1 + CHECKING) * step_s,
+        return Pace(fixed_s=PACKED_S + last_check, row_s=layer_s * depth, step_s=(1 + CHECKING) * step_s,
                     answer_s=layer_s * checkpoint.layers,
                     shares=pace.features_of(checkpoint, candidate["max_tokens"], way) if kept else "")  # fmt: skip
 
