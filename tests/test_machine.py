@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import nn
 
@@ -68,7 +69,7 @@ def test_a_run_in_bfloat16_stores_and_scores_in_float32_what_is_close(anew, monk
 
 
 def test_what_the_process_settled_with_accelerate_before_stays(anew):
-    AcceleratorState(mixed_precision="bf16", cpu=True, _from_accelerator=True)
+    Accelerator(mixed_precision="bf16", cpu=True)
     assert machine.accelerator().mixed_precision == "bf16"
     assert not machine.mixed(), "networks are in float32 on a processor all the same"
 
