@@ -88,9 +88,9 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[tuple[
 
     No weights are dropped: a body that is trained drops none (`dropout.quicken`).
     """
-    sizes = [texts * tokens for texts, tokens in blocks]
-    found = []
-    for (texts, tokens), *parts in zip(blocks, *(torch.split(part, sizes) for part in (query, key, value)), strict=True):
+    sizes, found = [texts * tokens for texts, tokens in blocks], []
+    apart = [torch.split(part, sizes) for part in (query, key, value)]
+    for (texts, tokens), *parts in zip(blocks, *apart, strict=True):
         q, k, v = (part.view(texts, tokens, heads, -1).transpose(1, 2) for part in parts)
         each = nn.functional.scaled_dot_product_attention(q, k, v)  # (texts, heads, tokens, width of a head)
         found.append(each.transpose(1, 2).reshape(texts * tokens, -1))
