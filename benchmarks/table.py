@@ -23,7 +23,10 @@ DRAWS = 2000
 DISTURBED = 0.2
 """Where others kept more processors than this busy, seconds say little; answers after fixed epochs are as ever."""
 File = dict[str, Any]
-OTHERS = ("speed_train", "speed_to_quality", "speed_predict", "scale", "cli", "speed_generate", "speed_serve", "families", "estimates")
+OTHERS = (
+    "speed_train", "speed_to_quality", "speed_predict", "scale", "cli", "speed_generate", "speed_serve", "families",
+    "estimates",
+)  # fmt: skip
 
 
 def write(results: Path) -> None:
