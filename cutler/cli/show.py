@@ -162,7 +162,7 @@ def preview(found: Mapping[str, Any]) -> None:
     console.print(_time_line(found), soft_wrap=True)
     for each in found["candidates"]:
         if each["verdict"] != "tried":
-            what = "no time for" if each["verdict"] == "dropped" else "cannot fit"
+            what = "left out" if each["verdict"] == "dropped" else "cannot fit"
             console.print(f"[yellow]{what}[/] {escape(each['name'])}: {escape(each['why'])}", soft_wrap=True)
 
 
