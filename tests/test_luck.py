@@ -25,7 +25,7 @@ def contest(answers, seed=0):
     counts = metrics.bootstrap_weights(len(answers), DRAWS, seed=seed)
     drawn, outside = (each.astype(float) @ answers / each.sum(axis=1, keepdims=True)
                       for each in (counts, luck.left_out(counts)))  # fmt: skip
-    return luck.Contest(answers.mean(axis=0), drawn), outside
+    return luck.Contest(answers.mean(axis=0), drawn, outside=outside), outside
 
 
 def chosen(found, scores=None, tolerance=0.003):

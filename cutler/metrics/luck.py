@@ -72,11 +72,18 @@ class Shrinkage:
 class Contest:
     """Candidates judged on the same rows: `scores` (candidates,), `drawn` (resamples, candidates) under paired draws.
 
-    `varied` (candidates,) is the variance that another seed adds, 0 where a candidate knows none.
+    `varied` (candidates,) is the variance that another seed adds, 0 where a candidate knows none. `outside` (draws,
+    candidates) are scores on the rows that the first of these draws left out: with them, `flattery` is by how much the
+    best is worth less than it scored.
     """
 
-    def __init__(self, scores: Array, drawn: Array, *, varied: Array | None = None) -> None:
-        self.scores, self.drawn = scores, drawn
+    def __init__(
+        self, scores: Array, drawn: Array, *, varied: Array | None = None, outside: Array | None = None
+    ) -> None:
+        self.scores, self.drawn, self.flattery = scores, drawn, 0.0
+        if outside is not None:
+            worth = corrected(drawn[: len(outside)].argmax(axis=1), outside)
+            self.flattery = max(0.0, float(np.nan_to_num(scores.max() - worth)))
         added = np.zeros(len(scores)) if varied is None else varied
         covariance = np.atleast_2d(np.cov(drawn, rowvar=False)) + np.diag(added)
         best = int(np.argmax(scores))
@@ -95,13 +102,17 @@ class Contest:
     def losses(self, scores: Array | None = None) -> Array:
         """What each candidate is expected to lose against the best: (draws, candidates), in units of the metric.
 
-        Of those out of the contest, what they were seen to lose. `scores` left out means those seen: (candidates,).
+        The lesser of what is left of the difference, and of what lies between the candidate and what the best is worth
+        (either alone takes luck for more than it is: the first where one model is much worse than the others, the
+        second where all are alike). Of those out of the contest, what they were seen to lose. `scores` left out means
+        those seen: (candidates,).
         """
         seen = self.scores[None] if scores is None else scores
-        lost = self.expected(seen)
-        lost[:, self.within] = lost[:, self.within].max(axis=1, keepdims=True) - lost[:, self.within]
-        lost[:, ~self.within] = (seen.max(axis=1, keepdims=True) - seen)[:, ~self.within]
-        return lost[0] if scores is None else lost
+        found = seen.max(axis=1, keepdims=True) - seen
+        left = self.expected(seen)[:, self.within]
+        left = left.max(axis=1, keepdims=True) - left
+        found[:, self.within] = np.minimum(left, np.maximum(found[:, self.within] - self.flattery, 0.0))
+        return found[0] if scores is None else found
 
     def again(self, *, seed: int) -> Array:
         """(resamples, candidates): scores of another run, on as many other rows, if true scores are as expected."""

@@ -56,7 +56,7 @@ def pick(
         raise _nothing_fits(task, validation, trials, constraints)
     field = judged(task, validation, able, seed=seed)
     losses = field.contest.losses()
-    best = min(range(len(losses)), key=lambda place: (losses[place], -field.contest.scores[place]))
+    best = int(np.argmax(field.contest.scores))
     rule = _rule(field, constraints)
     chosen = int(rule(field.contest.scores[None])[0])
     picked = Pick(
@@ -82,7 +82,8 @@ def judged(task: Task, validation: Sequence[Row], able: Sequence[Trial], *, seed
     outside = np.stack([each[:, n_draws:].mean(axis=0) for each in drawn], axis=1)
     outside[left.sum(axis=1) == 0] = np.nan  # a draw of few rows may leave none out
     scores = np.array([np.mean([trial.score for trial in same]) for same in runs.values()])
-    return Field([same[0] for same in runs.values()], luck.Contest(scores, means, varied=varied), outside)
+    return Field([same[0] for same in runs.values()], luck.Contest(scores, means, varied=varied, outside=outside),
+                 outside)  # fmt: skip
 
 
 def _whatever_the_seed(candidate: Candidate) -> Candidate:
