@@ -108,11 +108,11 @@ class Contest:
         those seen: (candidates,).
         """
         seen = self.scores[None] if scores is None else scores
-        found = seen.max(axis=1, keepdims=True) - seen
+        found: Array = seen.max(axis=1, keepdims=True) - seen
         left = self.expected(seen)[:, self.within]
         left = left.max(axis=1, keepdims=True) - left
         found[:, self.within] = np.minimum(left, np.maximum(found[:, self.within] - self.flattery, 0.0))
-        return found[0] if scores is None else found
+        return np.asarray(found[0]) if scores is None else found
 
     def again(self, *, seed: int) -> Array:
         """(resamples, candidates): scores of another run, on as many other rows, if true scores are as expected."""
