@@ -25,7 +25,7 @@ DISTURBED = 0.2
 File = dict[str, Any]
 OTHERS = (
     "speed_train", "speed_to_quality", "speed_predict", "scale", "cli", "speed_generate", "speed_serve", "families",
-    "estimates",
+    "estimates", "faults",
 )  # fmt: skip
 
 

@@ -36,8 +36,9 @@ from cutler.bundle import Bundle
 from cutler.errors import UsageError
 from cutler.explain import Near
 from cutler.measure import TRAINED
-from cutler.search import advice, planning, preview, refitting
+from cutler.search import advice, planning, preview, refitting, state
 from cutler.search.clock import Clock
+from cutler.search.journal import Journal
 from cutler.types import (
     Candidate,
     Checkpoint,
@@ -83,28 +84,34 @@ def fit(
     constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None,
     seed: int | None = None, plan: Path | str | None = None, threads: int | None = None, group: str | None = None,
     examples: bool = True, weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
-    features: Sequence[str] | None = None, edges: Any = None, progress: Progress | None = None,
+    features: Sequence[str] | None = None, edges: Any = None, fresh: bool = False, progress: Progress | None = None,
 ) -> Chosen:  # fmt: skip
     """The cheapest model for `source` that is good enough within `constraints`, as a bundle in `out`.
 
     `source` is a path, "-", a table or a list of mappings; `columns` maps roles (text, text_pair, tokens, label,
     labels, score, tags, in a graph id) to columns. `features` are the columns to read beside the text, none if empty;
     left out, they are found. `edges` lie between the ids of rows: a file of two columns, or pairs. `plan` is a
-    plan.json whose work is repeated step by step. `out` left out means a temporary folder. `progress` is called with
-    what is being done and the share of the budget spent. Raises a `CutlerError` where the data, the limits or an
-    argument cannot be worked with, before training wherever that can be known.
+    plan.json whose work is repeated step by step. `out` left out means a temporary folder. A run that was killed goes
+    on where it stood when it is called again with the same `out`, its seconds counted; `fresh` begins anew. `progress`
+    is called with what is being done and the share of the budget spent. Raises a `CutlerError` where the data, the
+    limits or an argument cannot be worked with, before training wherever that can be known.
     """
     job = _job(out, constraints, threads, progress)
     given = _given(plan, families, checkpoints, seed=seed, quoting=examples)
     seed = given.seed if given else seed or 0
     _checkpoints([name for item in given.items for name in item.candidate.checkpoints] if given else ())
-    with job.stage("read and split"):
-        name, asked, splits, facts = _read(job, source, task=task, columns=columns, metric=metric, features=features,
-                                           edges=edges, group=group, seed=seed)  # fmt: skip
-    work = given or _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families,
-                             quoting=examples)  # fmt: skip
-    with bundle.workplace(job.out) as place:
-        return _carry_out(job, name, asked, splits, facts, work, place, examples=examples, weights=weights)
+    with state.held(job.out, fresh=fresh, lasting=out is not None) as held:
+        with job.stage("read and split"):
+            name, asked, splits, facts = _read(job, source, task=task, columns=columns, metric=metric, group=group,
+                                               features=features, edges=edges, seed=seed)  # fmt: skip
+        work = given or _planner(job, asked, splits, facts, seed=seed, checkpoints=checkpoints, families=families,
+                                 quoting=examples)  # fmt: skip
+        held.begin(state.about(
+            asked, splits, job.constraints, seed=seed, threads=job.threads, plan=given, quoting=examples,
+            parts=_parts(work), version=__version__,
+        ), job.clock, plan=given)  # fmt: skip
+        return _carry_out(job, name, asked, splits, facts, work, held.trials, examples=examples, weights=weights,
+                          journal=held.journal)  # fmt: skip
 
 
 def dry_run(
@@ -112,7 +119,7 @@ def dry_run(
     constraints: Constraints | None = None, metric: str | None = None, out: Path | str | None = None,
     seed: int | None = None, plan: Path | str | None = None, threads: int | None = None, group: str | None = None,
     examples: bool = True, weights: bool = True, checkpoints: Sequence[str] = (), families: Sequence[str] = (),
-    features: Sequence[str] | None = None, edges: Any = None, progress: Progress | None = None,
+    features: Sequence[str] | None = None, edges: Any = None, fresh: bool = False, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What `fit` would do with the same arguments: task, profile, plan, and its candidates in their order with what
     each would cost, or why it would be left out; nothing is trained or written.
@@ -248,11 +255,11 @@ def _read(
 
 def _carry_out(
     job: Job, source: str, asked: Task, splits: Splits, facts: Profile, work: planning.Planner | Plan, place: Path, *,
-    examples: bool, weights: bool,
+    examples: bool, weights: bool, journal: Journal | None = None,
 ) -> Chosen:  # fmt: skip
     """From a plan to a bundle: search, pick, calibrate, evaluate, check, report, write."""
     found = search.run(asked, splits.fold, facts, job.constraints, work=work, folder=place, clock=job.clock,
-                       progress=job.progress)  # fmt: skip
+                       progress=job.progress, journal=journal)  # fmt: skip
     job.seconds |= found.seconds
     picked = search.picked(asked, splits.fold, found, job.constraints)
     with job.stage("advise"):
@@ -265,7 +272,6 @@ def _carry_out(
         )  # fmt: skip
         if not examples:
             settled.model.without_examples()
-        settled.model.save(Path(picked.trial.folder) / "model")
         evidence = evaluate.on_test(settled.model, asked, splits.test, floors=settled.floors, examples=examples,
                                     seed=found.plan.seed)  # fmt: skip
     plan, used = replace(found.plan, refit=settled.refit), _used(found.trials)
@@ -282,7 +288,8 @@ def _carry_out(
         learned = [*splits.train, *splits.validation] if settled.refit else splits.train
         files[bundle.ROWS] = _sample(learned, found.plan.seed)
     folder = Path(picked.trial.folder) / "model"
-    return Chosen.of(bundle.write(job.out, task=asked, model=folder, files=files, weights=weights))
+    return Chosen.of(bundle.write(job.out, task=asked, model=folder, settled=settled.model, files=files,
+                                  weights=weights))  # fmt: skip
 
 
 def read_plan(path: Path | str) -> Plan:
@@ -369,6 +376,14 @@ def _checkpoints(names: Sequence[str]) -> tuple[str, ...]:
     if names:
         return tuple(name for name in names if catalog.find(name))
     return tuple(found.name for found in catalog.present())
+
+
+def _parts(work: planning.Planner | Plan) -> dict[str, str]:
+    """What may be tried: families by name, and checkpoints with the digests of their weights."""
+    candidates = [i.candidate for i in work.items] if isinstance(work, Plan) else [each for _, each in work.proposed]
+    checkpoints = {name for candidate in candidates for name in candidate.checkpoints}
+    families = dict.fromkeys((candidate.family for candidate in candidates), "family")
+    return {**families, **{name: catalog.find(name).digest for name in sorted(checkpoints)}}
 
 
 def _used(trials: Sequence[Trial]) -> tuple[Checkpoint, ...]:

@@ -193,14 +193,23 @@ def unlabelled(task: Task, aside: Sequence[SetAside]) -> DataError:
                      do="give rows with the columns of the training data")  # fmt: skip
 
 
+def _drop(model: Path, names: Sequence[str]) -> None:
+    """Removes folders of these names from that of a model, at any depth."""
+    for path in [path for path in model.rglob("*") if path.is_dir() and path.name in names]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def is_bundle(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def write(out: Path, *, task: Task, model: Path, files: Mapping[str, str], weights: bool) -> Bundle:
+def write(
+    out: Path, *, task: Task, model: Path, files: Mapping[str, str], weights: bool, settled: Stored | None = None
+) -> Bundle:
     """Put a bundle together beside `out`, then rename it there; an older bundle at that place is replaced.
 
-    `model` is the folder that the model was saved into, `files` name -> text. Weights for further training lie in a
+    `model` is the folder that the model was saved into, `files` name -> text. Where it was `settled` since, that is
+    saved over it in the bundle, and the folder stays as it was. Weights for further training lie in a
     folder `transformers` of the model, or of each member of an ensemble that was trained: those of one model come to
     lie at the top of the bundle, those of several stay with their members. Those of small networks stay beside each, in
     a folder `weights`. Raises OutputError where the place cannot be written or the disk is full.
@@ -211,6 +220,9 @@ def write(out: Path, *, task: Task, model: Path, files: Mapping[str, str], weigh
             learned = trained(model) if weights else []
             left_out = NOT_READ if not weights else (TRAINED,) if len(learned) == 1 else ()
             shutil.copytree(model, staged / "model", ignore=shutil.ignore_patterns(*left_out))
+            if settled is not None:
+                settled.save(staged / "model")
+                _drop(staged / "model", left_out)
             if len(learned) == 1:
                 shutil.copytree(learned[0], staged / TRAINED)
             for name, text in files.items():

@@ -1,7 +1,8 @@
 """The one training loop: warm-up, stable, decay, so that any step can be the last and any stop can go on.
 
 State on disk is that of the stable part, from which a longer run continues; the decay towards `until` is run on top of
-it and not kept. Source of the schedule: Hu et al. 2024 (MiniCPM), section 4.
+it and not kept. It also holds the weights that validation liked best by then, so that the same run, begun again, comes
+to the same end. Source of the schedule: Hu et al. 2024 (MiniCPM), section 4.
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cutler.errors import Stopped
+from cutler.errors import Stopped, UsageError
 from cutler.models import machine, update
 from cutler.models.states import bucketed
 from cutler.types import Monitor
 
 log = logging.getLogger(__name__)
 
+DIVERGED = "its loss is no finite number"
 MOST_TOKENS = 8192
 """Tokens, padding included, that gradients are computed for at once: more is no quicker, and memory grows with them."""
 
@@ -76,25 +80,25 @@ def run(
 
     `groups` are parameters from the deepest to the head, whose rates fall by `layer_decay` with each group from the
     top. `evaluate` is called after every `every` steps, at the end, and where the monitor `asks` for it (a method of
-    some monitors: step -> bool). A `Stopped` of the monitor ends the run early.
+    some monitors: step -> bool). A `Stopped` of the monitor ends the run early, as does a loss that is no number.
     With `at_start` what a fresh run begins with is scored too, so that nothing worse than it is left; the monitor hears
     of that where it asks for step 0.
-    With `keep` the state is written at every check before the decay, so that a long run that dies loses little.
+    With `keep` the state is written at every check before the decay, so that a long run that dies loses little. Raises
+    UsageError where the loss is no number before anything was scored.
     """
     torch.manual_seed(seed)
     optimizer = _optimizer(groups, recipe)
-    progress = _resume(network, optimizer, state)
+    progress, kept = _resume(network, optimizer, state, until)
     turn = int(until * (1 - recipe.decay))
-    kept: dict[str, Tensor] = {}
     started = time.perf_counter()
     network.train()
     try:
-        kept = _start(network, evaluate, progress, monitor, at_start=at_start)
+        kept = kept or _start(network, evaluate, progress, monitor, at_start=at_start)
         for places in _stream(examples.lengths, recipe.batch, seed, skip=progress.step):
             if progress.step >= until:
                 break
             if progress.step == turn:
-                _save(network, optimizer, progress, state)
+                _save(network, optimizer, progress, kept, state, until)
             _set_rate(optimizer, _factor(progress.step, turn, until, recipe))
             _step(network, optimizer, examples, places, recipe)
             progress.step += 1
@@ -102,10 +106,10 @@ def run(
             if progress.step % every == 0 or progress.step == until or _asked_for(monitor, progress.step):
                 kept = _check(network, evaluate, progress, kept)
                 if keep and progress.step < turn:
-                    _save(network, optimizer, progress, state)
+                    _save(network, optimizer, progress, kept, state, until)
                 monitor(progress.step, progress.best)
     except Stopped as stop:
-        log.info("stopped at step %d: %s", progress.step, stop)
+        _ended(stop, progress, kept)
     progress.seconds = time.perf_counter() - started
     if kept:
         network.load_state_dict(kept, strict=False)
@@ -153,10 +157,22 @@ def _set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["peak"] * factor
 
 
+def _ended(stop: Stopped, progress: Progress, kept: dict[str, Tensor]) -> None:
+    """Says why a run ended early. Raises UsageError where the loss was no number and there is nothing to go back to."""
+    diverged = str(stop) == DIVERGED
+    if diverged and not kept:
+        raise UsageError("a loss that is a finite number", found=f"another at step {progress.step + 1}",
+                         do="look for odd rows, or lower the learning rate of the candidate") from stop  # fmt: skip
+    log.log(logging.WARNING if diverged else logging.INFO, "stopped at step %d: %s", progress.step, stop)
+
+
 def _step(
     network: nn.Module, optimizer: torch.optim.AdamW, examples: Examples, places: np.ndarray, recipe: Recipe
 ) -> None:
-    """One update; a batch that does not fit into memory is halved until it does."""
+    """One update; a batch that does not fit into memory is halved until it does.
+
+    Raises Stopped, the weights left as they are, where gradients are no finite numbers.
+    """
     parts = _parts(examples.lengths[places])
     while True:
         optimizer.zero_grad(set_to_none=True)
@@ -170,7 +186,8 @@ def _step(
                 raise
             parts = min(2 * parts, len(places))
             log.warning("out of memory: a batch of %d rows is now cut into %d parts", len(places), parts)
-    update.apply(network, optimizer, clip=recipe.clip)
+    if not update.apply(network, optimizer, clip=recipe.clip):
+        raise Stopped(DIVERGED)
 
 
 def _parts(lengths: np.ndarray) -> int:
@@ -213,24 +230,34 @@ def steps_per_epoch(n_rows: int, recipe: Recipe) -> int:
     return math.ceil(n_rows / recipe.batch)
 
 
-def _save(network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, state: Path) -> None:
+def _save(
+    network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, kept: dict[str, Tensor], state: Path,
+    until: int,
+) -> None:  # fmt: skip
     state.mkdir(parents=True, exist_ok=True)
     tensors = {f"weight.{name}": p.detach() for name, p in network.named_parameters() if p.requires_grad}
     for number, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in slots.items()}
+    tensors |= {f"kept.{name}": tensor for name, tensor in kept.items()}
     tensors["rng"] = torch.get_rng_state()
+    told = {"step": progress.step, "tokens": progress.tokens, "until": until, "best": progress.best,
+            "best_step": progress.best_step}  # fmt: skip
     partial = state / "state.partial"
     save_file({name: t.contiguous() for name, t in tensors.items()}, partial,
-              metadata={"progress": json.dumps({"step": progress.step, "tokens": progress.tokens})})  # fmt: skip
+              metadata={"progress": json.dumps(told)})  # fmt: skip
     partial.replace(state / "state.safetensors")
 
 
-def _resume(network: nn.Module, optimizer: torch.optim.AdamW, state: Path) -> Progress:
-    """The progress of an earlier stop, its weights and moments put back; a fresh start where there is none."""
-    file = state / "state.safetensors"
-    if not has_state(state):
-        return Progress()
-    tensors = load_file(file)
+def _resume(
+    network: nn.Module, optimizer: torch.optim.AdamW, state: Path, until: int
+) -> tuple[Progress, dict[str, Tensor]]:
+    """The progress of an earlier stop, its weights and moments put back; a fresh start where there is none.
+
+    With it the best weights so far, where that was a run to the same end; one to another end looks for its own.
+    """
+    tensors, told = _read(state)
+    if not tensors or told["step"] > until:  # of a longer run
+        return Progress(), {}
     weights = {name.removeprefix("weight."): t for name, t in tensors.items() if name.startswith("weight.")}
     network.load_state_dict(weights, strict=False)
     slots: dict[int, dict[str, Tensor]] = {}
@@ -241,11 +268,21 @@ def _resume(network: nn.Module, optimizer: torch.optim.AdamW, state: Path) -> Pr
     described = optimizer.state_dict()
     optimizer.load_state_dict({"state": slots, "param_groups": described["param_groups"]})
     torch.set_rng_state(tensors["rng"])
-    return Progress(**_progress_of(file))
+    if told.get("until") != until:
+        return Progress(told["step"], tokens=told["tokens"]), {}
+    kept = {name.removeprefix("kept."): tensor for name, tensor in tensors.items() if name.startswith("kept.")}
+    return Progress(told["step"], told["best"], told["best_step"], told["tokens"]), kept
 
 
-def _progress_of(file: Path) -> dict[str, int]:
-    with file.open("rb") as raw:
-        header = json.loads(raw.read(int.from_bytes(raw.read(8), "little")))
-    found: dict[str, int] = json.loads(header["__metadata__"]["progress"])
-    return found
+def _read(state: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the progress in a state; none where there is none, or where it was cut short."""
+    file = state / "state.safetensors"
+    if not has_state(state):
+        return {}, {}
+    try:
+        with safe_open(file, "pt") as opened:
+            told: dict[str, Any] = json.loads(opened.metadata()["progress"])
+        return load_file(file), told
+    except (OSError, SafetensorError, ValueError) as error:
+        log.warning("%s cannot be read, training begins anew: %s", file, error)
+        return {}, {}

@@ -226,16 +226,16 @@ def interrupted(source, out, *, once, matches=1):
 
 def test_control_c_keeps_the_best_of_what_is_complete_and_says_how_to_go_on(lamps, tmp_path):
     out = tmp_path / "cut.cutler"
-    code, said = interrupted(lamps, out, once=".cut.cutler.work-*/*/model", matches=2)
+    code, said = interrupted(lamps, out, once="cut.cutler.state/trials/*/model", matches=2)
     assert code == 130
     assert "stopped: the bundle holds the best" in said
     assert "cutler fit" in said
-    assert [path.name for path in tmp_path.iterdir()] == ["cut.cutler"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.cutler", "cut.cutler.state"]
     assert len(answers(run("predict", out, input="dim the lamp\n"))) == 1
 
 
 def test_control_c_before_anything_is_complete_leaves_nothing_behind(lamps, tmp_path):
-    code, said = interrupted(lamps, tmp_path / "cut.cutler", once=".cut.cutler.work-*")
+    code, said = interrupted(lamps, tmp_path / "cut.cutler", once="cut.cutler.state")
     assert code == 130
     assert "nothing was written" in said
     assert not list(tmp_path.iterdir())

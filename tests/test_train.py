@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cutler import train
-from cutler.errors import Stopped
+from cutler.errors import Stopped, UsageError
 
 RECIPE = train.Recipe(learning_rate=0.02, batch=8, warmup=2)
 
@@ -78,6 +78,57 @@ def test_a_run_that_goes_on_starts_where_the_stable_part_ended_and_sees_the_batc
     second.run(30)
     assert len(first.batches) == 10
     assert second.batches == whole.batches[6:]  # the last four of ten steps were decay
+
+
+@pytest.mark.parametrize("dies_at", [13, 17, 20])
+def test_a_run_that_dies_comes_to_the_same_end_when_it_is_begun_again(dies_at, tmp_path):
+    scores = {5: 0.2, 10: 0.9, 15: 0.5, 20: 0.1}  # the best before the decay, of which a new run would not know
+
+    def judged(setting):
+        return lambda: scores[len(setting.batches) + setting.before]
+
+    whole, dying, again = (Setting(tmp_path / name) for name in ("whole", "parts", "parts"))
+    whole.before = dying.before = 0
+    whole.run(20, evaluate=judged(whole), every=5)
+    real, count = dying.loss, itertools.count(1)
+    dying.loss = lambda places: real(places) if next(count) < dies_at else 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        dying.run(20, evaluate=judged(dying), every=5)
+    again.before = 12  # where the stable part ended
+    assert again.run(20, evaluate=judged(again), every=5).best_step == 10
+    assert torch.equal(again.weights(), whole.weights())
+    assert again.told[-1] == whole.told[-1] == (20, 0.9)
+
+
+def test_a_state_that_was_cut_short_or_is_of_a_longer_run_is_left(tmp_path, caplog):
+    fresh, longer, short = (Setting(tmp_path / name) for name in ("fresh", "parts", "parts"))
+    fresh.run(10)
+    longer.run(60)
+    short.run(10)
+    assert torch.equal(short.weights(), fresh.weights())
+    file = tmp_path / "parts" / "state.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    torn = Setting(tmp_path / "parts")
+    torn.run(10)
+    assert torch.equal(torn.weights(), fresh.weights())
+    assert "begins anew" in caplog.text
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_best_weights_before(tmp_path, caplog):
+    setting, count = Setting(tmp_path), itertools.count(1)
+    real = setting.loss
+    setting.loss = lambda places: real(places) * (float("nan") if next(count) == 8 else 1.0)
+    assert setting.run(20, every=5).step == 7
+    assert torch.isfinite(setting.weights()).all()
+    assert "no finite number" in caplog.text
+
+
+def test_a_loss_that_is_no_number_before_anything_was_scored_is_an_error_with_its_step(tmp_path):
+    setting = Setting(tmp_path)
+    real = setting.loss
+    setting.loss = lambda places: real(places) * float("inf")
+    with pytest.raises(UsageError, match="at step 1"):
+        setting.run(20, every=5)
 
 
 def test_another_seed_gives_other_batches_and_the_same_seed_the_same(tmp_path):

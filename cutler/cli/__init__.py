@@ -22,8 +22,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 CHUNK = 1024
 
-KEPT = "the bundle holds the best of what was complete. Run the same cutler fit again for the whole search."
-NOTHING_KEPT = "no model was complete, nothing was written. Run cutler fit again; a smaller --budget ends sooner."
+KEPT = "the bundle holds the best of what was complete. Run the same cutler fit again, and its search goes on."
+NOTHING_KEPT = (
+    "no model was complete, nothing was written. Run the same cutler fit again, and it goes on with what was begun; "
+    "a smaller --budget ends sooner."
+)
 
 Many = list[str] | None
 Limit = float | None
@@ -86,6 +89,7 @@ def fit(
     edges: Annotated[Path | None, Option(metavar="FILE", help="Two columns of ids: a graph between rows.")] = None,
     no_examples: Annotated[bool, Option("--no-examples", help="Keep no text of the data in the bundle.")] = False,
     no_weights: Annotated[bool, Option("--no-weights", help="Leave the weights for further training out.")] = False,
+    fresh: Annotated[bool, Option("--fresh", help="Do not go on with what a killed run left: begin anew.")] = False,
     as_json: AsJson = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Show profile and plan; train nothing.")] = False,
 ) -> None:
@@ -102,7 +106,8 @@ def fit(
             source, task=task, columns=_columns(column or []), constraints=limits, metric=metric,
             out=out or bundle_name(source), seed=seed, plan=plan, threads=threads, group=group,
             examples=not no_examples, weights=not no_weights, checkpoints=tuple(checkpoint or ()),
-            families=tuple(family or ()), features=() if no_features else feature, edges=edges, progress=progress,
+            families=tuple(family or ()), features=() if no_features else feature, edges=edges, fresh=fresh,
+            progress=progress,
         )  # fmt: skip
     with show.printing():
         show.finished(found, as_json=as_json)

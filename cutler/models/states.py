@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +163,11 @@ def token_states(body: nn.Module, encoded: Encoded, file: Path) -> None:
 def _flat(file: Path, encoded: Encoded, width: int) -> np.memmap[Any, Any]:
     """An empty file for one state of every token, mapped into memory."""
     shape = int(encoded.lengths.sum()), width
-    return np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+    found = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # or to write to it on a full disk would kill the process, without an error
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return found
 
 
 def _put(flat: np.ndarray, encoded: Encoded, places: np.ndarray, half: np.ndarray) -> None:

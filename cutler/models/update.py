@@ -14,11 +14,15 @@ def adamw(groups: Iterable[dict[str, Any]]) -> torch.optim.AdamW:
     return torch.optim.AdamW(list(groups), fused=True)
 
 
-def apply(network: nn.Module, optimizer: torch.optim.AdamW, *, clip: float) -> None:
-    """Update the weights, gradients divided such that their norm is at most `clip`.
+def apply(network: nn.Module, optimizer: torch.optim.AdamW, *, clip: float) -> bool:
+    """Update the weights, gradients divided such that their norm is at most `clip`; not where it is no finite number,
+    which is what comes back.
 
     The fused update divides on its way: to do so before would read and write every gradient once more.
     """
     norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+    if not norm.isfinite():
+        return False
     optimizer.grad_scale = (norm.float() / clip).clamp(min=1.0)  # type: ignore[attr-defined]
     optimizer.step()
+    return True

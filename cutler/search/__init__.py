@@ -12,6 +12,7 @@ from cutler import catalog, registry
 from cutler.errors import CheckpointError, ConstraintError, MissingPackage, UsageError
 from cutler.search import advice, combining, foresight, ladder
 from cutler.search.clock import Clock
+from cutler.search.journal import Journal
 from cutler.search.picking import pick
 from cutler.search.planning import Planner
 from cutler.search.trials import Bench
@@ -36,14 +37,19 @@ class Found:
 
 def run(
     task: Task, fold: Fold, profile: Profile, constraints: Constraints, *, work: Planner | Plan, folder: Path,
-    clock: Clock, progress: Progress,
+    clock: Clock, progress: Progress, journal: Journal | None = None,
 ) -> Found:  # fmt: skip
     """Carry out what a planner sizes stage by stage, shortened where time runs out; or a plan, just as it is.
 
-    Ctrl-C ends the search with what is complete by then; where nothing is, it is passed on.
+    What stands in the `journal` of an earlier run is not done again. Ctrl-C ends the search with what is complete by
+    then; where nothing is, it is passed on.
     """
-    bench = Bench(task, fold, profile, constraints, folder=folder, clock=clock, seed=work.seed, threads=work.threads)
+    journal = journal or Journal()
+    bench = Bench(task, fold, profile, constraints, folder=folder, clock=clock, seed=work.seed, threads=work.threads,
+                  journal=journal)  # fmt: skip
     fixed = isinstance(work, Plan)
+    if isinstance(work, Planner):
+        work.journal = journal
     trials = [bench.infeasible(candidate, why) for candidate, why in work.infeasible]
     done: list[PlanItem] = []
     interrupted = False
@@ -66,7 +72,7 @@ def run(
         if not any(trial.status == "complete" for trial in trials):
             raise
         log.warning("interrupted: going on with the trials that are complete")
-        interrupted = True
+        interrupted = journal.interrupted = True
         missed = [item for item in planned_of(work) if item.candidate not in {each.candidate for each in done}]
         trials += [bench.stopped(item, "interrupted before it was complete") for item in missed]
         done += [replace(item, until=()) for item in missed]
@@ -103,7 +109,7 @@ def _one_by_one(
         floor = registry.family(item.candidate.family).floor
         if not item.until:
             yield bench.left_out(item), item
-        elif fixed or floor or bench.clock.allows(item.seconds):
+        elif fixed or floor or bench.journal.done(item) or bench.clock.allows(item.seconds):
             yield bench.complete(item), item
         else:
             yield bench.out_of_time(item), replace(item, until=())

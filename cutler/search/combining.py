@@ -128,10 +128,9 @@ def _tried(item: PlanItem, able: Mapping[Candidate, Trial], bench: Bench, *, fix
     if broken:
         why = "foreseen: " + "; ".join(broken)
         return Trial(item.candidate, "infeasible", reason=why, estimate=estimate), item
-    if not fixed and not bench.clock.allows(item.seconds):
+    if not (fixed or bench.journal.done(item) or bench.clock.allows(item.seconds)):
         return replace(bench.out_of_time(item), estimate=estimate), replace(item, until=())
-    with bench.timed(item.candidate.family):
-        return replace(_built(item, members, bench), estimate=estimate), item
+    return replace(bench.once(item, lambda: _built(item, members, bench)), estimate=estimate), item
 
 
 def _built(item: PlanItem, members: Sequence[Trial], bench: Bench) -> Trial:

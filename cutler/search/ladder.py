@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cutler.errors import Stopped
+from cutler.search.journal import Rung
 from cutler.search.sizing import DECAY, most_steps, survivors
 from cutler.search.trials import Bench
 from cutler.types import Model, PlanItem, Trial
@@ -20,7 +22,10 @@ FINISH_S = 8.0
 
 @dataclass
 class Climber:
-    """A candidate on its way up: the model of its last rung, its score there, the steps it took."""
+    """A candidate on its way up: the model of its last rung, its score there, the steps it took.
+
+    There is no model of a rung that an earlier run came to the end of.
+    """
 
     item: PlanItem
     model: Model | None = None
@@ -84,21 +89,49 @@ def _rise(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Trial | 
     planned = climber.item.until
     if rung >= len(planned) or planned[rung] <= climber.step:
         return None
-    until = planned[rung] if fixed else _affordable(climber, rung, bench)
+    until = planned[rung] if fixed else bench.journal.until(climber.item, rung) or _affordable(climber, rung, bench)
     if not fixed and until < max(LEAST_STEPS, climber.step + 1):
         climber.item = replace(climber.item, until=planned[:rung])
-        return None if climber.model is not None else bench.out_of_time(climber.item)
+        return None if climber.score > float("-inf") else bench.out_of_time(climber.item)
     climber.item = replace(climber.item, until=(*planned[:rung], until, *planned[rung + 1 :]))
-    watch = Watch(bench, cut=(climber.item.cut if rung + 1 == len(planned) else 0) if fixed else None)
-    try:
-        with bench.timed(climber.item.candidate.family):
-            climber.model = bench.fit(climber.item, until, watch)
-    except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
-        return bench.failed(climber.item, error)
-    climber.score, climber.step, climber.step_s = watch.best, watch.step, watch.step_s
-    if watch.cut and not fixed:
-        climber.item = replace(climber.item, until=climber.item.until[: rung + 1], cut=watch.cut)
+    found = _known(climber, rung, bench) or _trained(climber, rung, bench, fixed=fixed)
+    if found.failed:
+        return bench.died(climber.item, found.failed)
+    climber.score, climber.step, climber.step_s = found.score, found.step, found.step_s
+    if found.cut and not fixed:
+        climber.item = replace(climber.item, until=climber.item.until[: rung + 1], cut=found.cut)
     return None
+
+
+def _known(climber: Climber, rung: int, bench: Bench) -> Rung | None:
+    """The rung as an earlier run came to its end, its seconds counted; None where it is still to be climbed."""
+    found = bench.journal.rung(climber.item, rung)
+    if found is not None:
+        bench.spent[climber.item.candidate] = found.fitted_s
+        bench.credit(climber.item.candidate.family, found.took_s)
+    return found
+
+
+def _trained(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Rung:
+    """Climb a rung and note it, whatever becomes of it."""
+    item, began, failed = climber.item, time.monotonic(), bench.journal.deadly(climber.item, str(rung))
+    watch = Watch(bench, cut=(item.cut if rung + 1 == len(item.until) else 0) if fixed else None)
+    if not failed:
+        bench.journal.begin(item, str(rung), item.until[rung])
+        try:
+            with bench.timed(item.candidate.family):
+                climber.model = bench.fit(item, item.until[rung], watch)
+        except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
+            failed = bench.failed(item, error).reason
+    fitted_s, took_s = bench.spent.get(item.candidate, 0.0), time.monotonic() - began
+    found = Rung(item.until[rung], watch.best, watch.step, watch.step_s, watch.cut, failed, fitted_s, took_s)
+    bench.journal.rise(item, rung, found)
+    return found
+
+
+def _again(climber: Climber, bench: Bench) -> Model:
+    """The model of the last rung, which an earlier run came to the end of: from its state before the decay."""
+    return bench.fit(climber.item, climber.item.until[-1], Watch(bench, cut=climber.item.cut))
 
 
 def _affordable(climber: Climber, rung: int, bench: Bench) -> int:
@@ -114,12 +147,9 @@ def _affordable(climber: Climber, rung: int, bench: Bench) -> int:
 
 
 def _finished(climber: Climber, bench: Bench) -> Trial:
-    assert climber.model is not None
-    try:
-        with bench.timed(climber.item.candidate.family):
-            return bench.finish(climber.item, climber.model, step=climber.step)
-    except Exception as error:  # as above
-        return bench.failed(climber.item, error)
+    return bench.once(
+        climber.item, lambda: bench.finish(climber.item, climber.model or _again(climber, bench), step=climber.step)
+    )
 
 
 class Watch:

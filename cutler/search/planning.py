@@ -7,13 +7,15 @@ small share; what is left goes to fine-tuning. Both are ladders of rungs in whic
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 from cutler import registry
 from cutler.search import sizing
 from cutler.search.clock import Clock
+from cutler.search.journal import Journal
 from cutler.types import Candidate, Constraints, Family, Fold, Pace, Plan, PlanItem, Profile, Task
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,8 @@ MUCH = 0.35
 """Where more of the budget than this is left when all is done, what was dropped for lack of time is planned anew."""
 SPARE_S, SPARE_SHARE = 1800.0, 0.1
 """What is costly for the task is tried from a budget of so many seconds on; if in one go, in this share of the rest."""
+AGAIN = 4
+"""The number of the first stage that is planned anew."""
 NO_MEMBERS = ("majority",)
 """Families that no combination gains from."""
 
@@ -40,7 +44,7 @@ class Planner:
     `planned` are the items so far; `dropped` and `infeasible` what was left out, for lack of time and for the limits;
     `shared` names the work on all rows that is planned by now, and need not be done again. `named` says that the user
     named families or checkpoints; otherwise what is costly is `held` back where there is no time to spare. `quoting`
-    says that a model may hold texts of the user's rows.
+    says that a model may hold texts of the user's rows. Stages that stand in the `journal` are not sized again.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class Planner:
         self.task, self.fold, self.profile, self.clock = task, fold, profile, clock
         self.seed, self.threads, self.budget_s = seed, threads, constraints.budget_s
         self.families, self.named, self.quoting, self.share = tuple(families), named, quoting, ONE_SHOT_SHARE
-        self.kept_s = 0.0
+        self.kept_s, self.journal = 0.0, Journal()
         self.planned: list[PlanItem] = []
         self.shared: set[str] = set()
         self.answers_s: dict[Candidate, float] = {}
@@ -86,9 +90,9 @@ class Planner:
     def stages(self, *, dry: bool = False) -> Iterator[list[PlanItem]]:
         """Floors, features of checkpoints, small networks, the ladder; `dry` where nothing is run between them."""
         yield from self._sized((self._floors, self._one_shots, self._light, self._ladder), dry=dry)
-        if not dry and self._much_is_left:
+        if not dry and (self.journal.stage(AGAIN) or self._much_is_left):
             self._forget()
-            yield from self._sized((self._one_shots, self._light, self._ladder), first=4)
+            yield from self._sized((self._one_shots, self._light, self._ladder), first=AGAIN)
 
     def _sized(
         self, stages: Sequence[Callable[[], list[PlanItem]]], *, first: int = 0, dry: bool = False
@@ -96,7 +100,7 @@ class Planner:
         taken_s = 0.0
         for number, stage in enumerate(stages, start=first):
             with self.clock.holding(taken_s):
-                items = [replace(item, stage=number) for item in stage()]
+                items = self._stage(number, stage)
                 room_s = self.clock.left_s - self.kept_s
             taken_s += min(sum(item.seconds for item in items), room_s) if dry else 0.0
             self.planned += items
@@ -104,6 +108,32 @@ class Planner:
             with self.clock.holding(self.kept_s):  # while the stage runs
                 yield items
             self.kept_s = 0.0
+
+    def _stage(self, number: int, stage: Callable[[], list[PlanItem]]) -> list[PlanItem]:
+        """The items of a stage, sized now, or as an earlier run sized them."""
+        known = self.journal.stage(number)
+        if known is not None:
+            self._recall(known[1])
+            return known[0]
+        items = [replace(item, stage=number) for item in stage()]
+        self.journal.size(number, items, self._told())
+        return items
+
+    def _told(self) -> dict[str, Any]:
+        """What later stages go by, as JSON."""
+        return {
+            "feasible": [candidate.key for _, candidate in self.feasible], "dropped": self.dropped,
+            "shared": sorted(self.shared), "kept_s": self.kept_s,
+            "answers_s": {candidate.key: seconds for candidate, seconds in self.answers_s.items()},
+        }  # fmt: skip
+
+    def _recall(self, told: Mapping[str, Any]) -> None:
+        """Goes on from what `_told` said after the same stage."""
+        of_key = {candidate.key: candidate for _, candidate in self.proposed}
+        self.feasible = [each for each in self.proposed if each[1].key in told["feasible"]]
+        self.dropped = [(name, why) for name, why in told["dropped"]]
+        self.shared, self.kept_s = set(told["shared"]), told["kept_s"]
+        self.answers_s = {of_key[key]: seconds for key, seconds in told["answers_s"].items() if key in of_key}
 
     @property
     def _much_is_left(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +17,11 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from cutler import calibrate, measure, models, registry
+from cutler.errors import OutputError
 from cutler.models.base import Fitted, Stored, decision_in
 from cutler.search.clock import Clock
 from cutler.search.foresight import Learned
+from cutler.search.journal import WHOLE, Done, Journal
 from cutler.types import Candidate, Constraints, Cost, Fold, Model, Monitor, PlanItem, Profile, Row, Task, Trial
 
 log = logging.getLogger(__name__)
@@ -34,6 +38,7 @@ class Bench:
 
     `spent` are the seconds of fitting by candidate, `seconds` of all by family, `finish_s` the most that saving,
     judging and measuring one took; `learned` says how far estimates of cost were off.
+    What is done is noted in `journal`, and what stands there is not done again.
     """
 
     task: Task
@@ -44,6 +49,7 @@ class Bench:
     clock: Clock
     seed: int
     threads: int
+    journal: Journal = field(default_factory=Journal)
     spent: dict[Candidate, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     finish_s: float = 0.0
@@ -89,11 +95,38 @@ class Bench:
 
     def complete(self, item: PlanItem) -> Trial:
         """Fit, save, judge and measure; an error ends the trial, not the search, and is kept as its reason."""
-        try:
-            with self.timed(item.candidate.family):
-                return self.finish(item, self.fit(item, item.until[-1], _unwatched), step=item.until[-1])
-        except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
-            return self.failed(item, error)
+        return self.once(
+            item, lambda: self.finish(item, self.fit(item, item.until[-1], unwatched), step=item.until[-1])
+        )
+
+    def once(self, item: PlanItem, make: Callable[[], Trial]) -> Trial:
+        """The trial that `make` gives, noted in the journal; where it stands there already, as it was then.
+
+        An error ends the trial, not the search, and is kept as its reason.
+        """
+        known = self.journal.done(item)
+        if known is not None:
+            self.spent[item.candidate] = known.fitted_s
+            self.credit(item.candidate.family, known.took_s)
+            self._learn(item, known.trial.cost)
+            return known.trial
+        began = time.monotonic()
+        if why := self.journal.deadly(item, WHOLE):
+            trial = self.died(item, why)
+        else:
+            self.journal.begin(item, WHOLE)
+            shutil.rmtree(self.state(item.candidate) / "model", ignore_errors=True)  # of a try that was cut short
+            try:
+                with self.timed(item.candidate.family):
+                    trial = make()
+            except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
+                trial = self.failed(item, error)
+        self.journal.finish(item, Done(trial, self.spent.get(item.candidate, 0.0), time.monotonic() - began))
+        return trial
+
+    def credit(self, family: str, seconds: float) -> None:
+        """Counts what an earlier run did for a candidate of a family."""
+        self.seconds[family] = self.seconds.get(family, 0.0) + seconds
 
     def finish(self, item: PlanItem, model: Model, *, step: int, scores: Any = None) -> Trial:
         """What ships is saved, read back, judged on validation and measured.
@@ -118,8 +151,7 @@ class Bench:
         cost = measure.cost(folder, self.fold.validation, inputs=self.task.inputs, seed=self.seed,
                             train_s=self.spent[item.candidate], threads=self.threads)  # fmt: skip
         estimate = self.estimate(item)
-        if not item.candidate.members:
-            self.learned.note(item.candidate, self._alone(item.candidate), cost)
+        self._learn(item, cost)
         broken = self.constraints.broken_by(cost)
         rows = f"fitted on {item.rows} of {len(self.fold.train)} rows" if item.rows < len(self.fold.train) else ""
         return Trial(
@@ -128,6 +160,11 @@ class Bench:
             rows=min(item.rows, len(self.fold.train)), reason="; ".join([*broken, *([rows] if rows else [])]),
             folder=str(folder.parent), trained=self._on_training(shipped, item, cost),
         )  # fmt: skip
+
+    def _learn(self, item: PlanItem, cost: Cost) -> None:
+        """Notes how far the estimate of its family was off."""
+        if not item.candidate.members and cost.size_mb == cost.size_mb:
+            self.learned.note(item.candidate, self._alone(item.candidate), cost)
 
     def _on_training(self, model: Stored, item: PlanItem, cost: Cost) -> float:
         """The score on some of the rows it was trained on, which says what it learned by heart; NaN for the untrained.
@@ -184,9 +221,18 @@ class Bench:
         return self.stopped(item, "not started: there was no time for it when this plan was carried out")
 
     def failed(self, item: PlanItem, error: Exception) -> Trial:
+        """The trial of what died. Raises OutputError where that was of a full disk, of which the others would too."""
+        if _is_full(error):
+            raise OutputError(
+                f"space for what trials write to {self.folder}", found=str(error),
+                do="free some, then run the same again: it goes on where it stood",
+            ) from error  # fmt: skip
         log.warning("%s failed: %s: %s", item.candidate.name, type(error).__name__, error)
         log.debug("%s failed here:", item.candidate.name, exc_info=error)
-        return replace(self.stopped(item, f"{type(error).__name__}: {error}"), status="failed")
+        return self.died(item, f"{type(error).__name__}: {error}")
+
+    def died(self, item: PlanItem, why: str) -> Trial:
+        return replace(self.stopped(item, why), status="failed")
 
 
 def load(trial: Trial) -> Stored:
@@ -218,5 +264,11 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def _unwatched(step: int, score: float) -> None:
+def unwatched(step: int, score: float) -> None:
     """A monitor that lets everything run to its end."""
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether an error is that of a full disk, in the words of those who write files without Python's own."""
+    known = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return known or "No space left on device" in str(error)

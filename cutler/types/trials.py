@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,6 +120,21 @@ class Trial:
         plain: dict[str, Any] = without_nan(named)
         return plain
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Trial:
+        """The trial that `as_json` gave, its nulls NaN again. Raises KeyError or TypeError where it cannot be one."""
+        plain = {each.name: data[each.name] for each in fields(cls) if each.name in data}
+        costs = {name: Cost(**_numbers(data[name])) for name in ("cost", "estimate")}
+        scores = _numbers({name: data[name] for name in ("score", "trained")})
+        expected = Interval(**_numbers(data["expected"])) if data.get("expected") else None
+        return cls(**{**plain, **costs, **scores, "candidate": Candidate.from_json(data["candidate"]),
+                      "metrics": _numbers(data["metrics"]), "expected": expected})  # fmt: skip
+
+
+def _numbers(plain: Mapping[str, float | None]) -> dict[str, float]:
+    """Numbers by name, null for NaN."""
+    return {name: NAN if value is None else value for name, value in plain.items()}
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -177,6 +192,11 @@ class PlanItem:
     cut: int = 0
     stage: int = 0
 
+    def as_json(self) -> dict[str, Any]:
+        named = {**asdict(self), "name": self.candidate.name, "candidate": self.candidate.as_json()}
+        plain: dict[str, Any] = without_nan(named)
+        return plain
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PlanItem:
         """The item of a plan's JSON. Raises UsageError, ValueError, KeyError or TypeError where it cannot be one."""
@@ -211,8 +231,7 @@ class Plan:
     refit: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        items = [{**asdict(item), "name": item.candidate.name, "candidate": item.candidate.as_json()}
-                 for item in self.items]  # fmt: skip
+        items = [item.as_json() for item in self.items]
         infeasible = [[candidate.as_json(), why] for candidate, why in self.infeasible]
         plain: dict[str, Any] = without_nan({**asdict(self), "items": items, "infeasible": infeasible})
         return plain
