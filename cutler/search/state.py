@@ -154,9 +154,9 @@ def about(
     """
     return {
         "version of cutler": version, "task": task.name, "metric": task.metric, "columns": task.columns,
-        "features": task.features, "data (by digest)": digest_of(splits), "limits": constraints.as_json(),
-        "seed": seed, "threads": threads, "plan (by digest)": _digest(json.dumps(plan.as_json())) if plan else "none",
-        "families and checkpoints": dict(parts), "examples": quoting,
+        "features": task.features, "limits": constraints.as_json(), "seed": seed, "threads": threads,
+        "plan (by digest)": _digest(json.dumps(plan.as_json())) if plan else "none",
+        "families and checkpoints": dict(parts), "examples": quoting, "data (by digest)": digest_of(splits),
     }  # fmt: skip
 
 
