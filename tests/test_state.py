@@ -20,8 +20,11 @@ from cutler.search.clock import Clock
 from cutler.search.journal import WHOLE, Done, Journal, Rung
 from cutler.types import Candidate, Constraints, Cost, Plan, PlanItem, Trial
 
-ROWS = testing.rows("text_classification", 150)
-NEW = testing.rows("text_classification", 30, seed=9)
+def rows(n, seed=0):
+    return [{"text": row["text"], "label": row["label"]} for row in testing.rows("text_classification", n, seed=seed)]
+
+
+ROWS, NEW = rows(150), rows(30, seed=9)
 TASK = registry.task("text_classification")()
 FOLD = testing.fold("text_classification", 150)
 FACTS = testing.facts(TASK, FOLD)
@@ -116,7 +119,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     carried_out(work, tmp_path, journal)
 
 
-def died(rows, out, *, after, **given):
+def died(source, out, *, after, **given):
     """A run that dies when it comes to the trial of that number."""
     told = []
 
@@ -126,11 +129,11 @@ def died(rows, out, *, after, **given):
             raise Killed
 
     with pytest.raises(Killed):
-        fitted(rows, out, progress=progress, **given)
+        fitted(source, out, progress=progress, **given)
 
 
-def fitted(rows, out, *, budget=60, families=("majority", "linear"), **given):
-    return cutler.fit(rows, out=out, constraints=Constraints(budget), families=families, threads=1, **given)
+def fitted(source, out, *, budget=60, families=("majority", "linear"), **given):
+    return cutler.fit(source, out=out, constraints=Constraints(budget), families=families, threads=1, **given)
 
 
 def test_fit_goes_on_says_so_counts_the_seconds_and_leaves_nothing_behind(tmp_path, caplog):
@@ -157,12 +160,12 @@ def test_a_stage_is_not_sized_again_by_another_measurement(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(("what", "given"), [
-    ("data", {"rows": testing.rows("text_classification", 150, seed=4)}), ("limits", {"budget": 50}),
+    ("data", {"source": rows(150, seed=4)}), ("limits", {"budget": 50}),
     ("seed", {"seed": 8}), ("families", {"families": ("linear",)}),
 ])  # fmt: skip
 def test_the_state_of_another_run_is_refused_and_stays_unless_it_is_to_be_discarded(what, given, tmp_path):
     died(ROWS, tmp_path / "m", after=1)
-    given = {"rows": ROWS, **given}
+    given = {"source": ROWS, **given}
     with pytest.raises(UsageError, match=f"another .*{what}.*--fresh"):
         fitted(out=tmp_path / "m", **given)
     assert state.place_of(tmp_path / "m").is_dir()
@@ -279,8 +282,8 @@ def test_ctrl_c_hands_over_what_is_complete_and_the_same_run_goes_on_from_there(
 
 def test_without_examples_no_row_lies_in_the_state(tmp_path):
     secret = "the launch of project nightingale is on the ninth of march"
-    rows = [{**row, "text": secret} if number == 7 else row for number, row in enumerate(ROWS)]
-    died(rows, tmp_path / "m", after=2, examples=False)
+    told = [{**row, "text": secret} if number == 7 else row for number, row in enumerate(ROWS)]
+    died(told, tmp_path / "m", after=2, examples=False)
     files = [path for path in state.place_of(tmp_path / "m").rglob("*") if path.is_file()]
     assert any(path.name == "model.json" for path in files)
     assert not [path for path in files if secret.encode() in path.read_bytes()]
