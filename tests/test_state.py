@@ -20,6 +20,7 @@ from cutler.search.clock import Clock
 from cutler.search.journal import WHOLE, Done, Journal, Rung
 from cutler.types import Candidate, Constraints, Cost, Plan, PlanItem, Trial
 
+
 def rows(n, seed=0):
     return [{"text": row["text"], "label": row["label"]} for row in testing.rows("text_classification", n, seed=seed)]
 
@@ -193,7 +194,7 @@ def test_a_folder_of_the_users_at_the_place_of_the_state_is_left_alone(tmp_path)
     place = state.place_of(tmp_path / "m")
     place.mkdir()
     (place / "letters.txt").write_text("dear")
-    with pytest.raises(OutputError, match="something else"):
+    with pytest.raises(OutputError, match="a folder with letters.txt"):
         fitted(ROWS, tmp_path / "m", fresh=True)
     assert (place / "letters.txt").read_text() == "dear"
 

@@ -186,7 +186,7 @@ def _locked(place: Path, out: Path) -> FileLock:
     """The lock on a state, which the system lets go of when the process ends, however it ends."""
     if place.exists() and not (place.is_dir() and _is_state(place)):
         raise OutputError(
-            f"a free place for the state of the run at {place}", found="something else there",
+            f"a free place for the state of the run at {place}", found=_there(place),
             do="move it away, or name another place with --out",
         )  # fmt: skip
     try:
@@ -203,6 +203,12 @@ def _locked(place: Path, out: Path) -> FileLock:
     except OSError as error:
         raise full(out, error) from error
     return lock
+
+
+def _there(place: Path) -> str:
+    """What lies at a place, in a few words."""
+    names = ", ".join(sorted(path.name for path in place.iterdir())[:3]) if place.is_dir() else ""
+    return f"a folder with {names}" if names else f"a file {place.name}"
 
 
 def _is_state(place: Path) -> bool:
