@@ -23,6 +23,8 @@ AROUND = 100
 BECAUSE = 4
 """Words that are told of an error."""
 LABELLED = ("class", "classes")
+EXPECTED = 200
+"""Rows whose right texts a model is asked the likelihood of, at most: it reads them once more."""
 DOCUMENTS, DOCUMENT = 3, 80
 """So many documents of an example are quoted, so much of each."""
 
@@ -41,6 +43,14 @@ class Weighs(Protocol):
 
     def importance(self) -> dict[str, float]:
         """Text and columns -> their shares in what the model learned."""
+
+
+@runtime_checkable
+class Expects(Protocol):
+    """A model that can say how likely a text is to be written."""
+
+    def surprise(self, rows: Sequence[Row], wanted: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(rows,) nats that each wanted text costs after its row, and the (rows,) tokens that it has, its end one."""
 
 
 @runtime_checkable
@@ -70,7 +80,7 @@ def on_test(
     of_floors = {name: [answer.judged for answer in floor.predict(rows)] for name, floor in floors.items()}
     labels = _labels(task, targets, values)
     return Evidence(
-        metrics=_intervals(task, targets, values, weights),
+        metrics=_intervals(task, targets, values, weights) | perplexity(model, task, rows, seed=seed),
         floor={name: _intervals(task, targets, theirs, weights) for name, theirs in of_floors.items()},
         gain=_gain(task, targets, values, list(of_floors.values()), weights),
         n_test=len(rows),
@@ -86,7 +96,24 @@ def on_test(
 def on_rows(model: Model, task: Task, rows: Sequence[Row], seed: int) -> dict[str, Interval]:
     """Every metric of the task on any labelled rows, with 95 % intervals. Raises DataError where there is no row."""
     values = [answer.judged for answer in model.predict(rows)] if rows else []
-    return _intervals(task, _targets(task, rows), values, metrics.bootstrap_weights(len(rows), seed=seed))
+    found = _intervals(task, _targets(task, rows), values, metrics.bootstrap_weights(len(rows), seed=seed))
+    return found | perplexity(model, task, rows, seed=seed)
+
+
+def perplexity(model: Model, task: Task, rows: Sequence[Row], *, seed: int) -> dict[str, Interval]:
+    """`perplexity`: e to the mean nats of a token of the right texts (of several the first), where the model writes.
+
+    Of at most `EXPECTED` rows, drawn by the seed. Tokens are the model's own: two models with other tokens cannot be
+    compared by it.
+    """
+    if task.head != "text" or not isinstance(model, Expects):
+        return {}
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:EXPECTED])
+    asked = [rows[place] for place in drawn]
+    nats, tokens = model.surprise(asked, [task.verbalise(row)[1] for row in asked])
+    weights = metrics.bootstrap_weights(len(asked), seed=seed)
+    spread = np.exp(metrics.ratio(weights @ nats, (weights @ tokens).astype(float)))
+    return {"perplexity": metrics.interval(spread, float(np.exp(nats.sum() / tokens.sum())))}
 
 
 def per_label(targets: Sequence[Any], answers: Sequence[Any], labels: Sequence[str]) -> dict[str, dict[str, float]]:

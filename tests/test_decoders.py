@@ -28,6 +28,7 @@ from cutler.models.chat import Chat, chat_of
 from cutler.models.likelihood import Likelihood, trie_of
 from cutler.models.runtime import Runtime, Writing
 from cutler.models.trie import Trie
+from cutler.models.writer import Writer
 from cutler.types import Candidate, Fold
 
 SMOL = "SmolLM2-135M-Instruct"
@@ -307,6 +308,24 @@ def agreement(checkpoint, texts, new_tokens: int) -> float:
         same += sum(a == b for a, b in zip(written, theirs, strict=False))
         total += max(len(theirs), len(written))
     return same / max(total, 1)
+
+
+def test_what_a_text_costs_is_its_likelihood_after_the_prompt(folder):
+    asking = Asking("text_generation", "", chat_of(folder))
+    reader = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    model = Writer(Candidate("prompt"), ("prompt",), runtime=Runtime(causal.runnable(catalog.find(str(folder)))),
+                   tokenizer=reader, asking=asking, how=Writing())  # fmt: skip
+    rows, wanted = [{"prompt": "hello"}, {"prompt": "please refund the payment"}], ["we will", "it is paid back"]
+    nats, tokens = model.surprise(rows, wanted)
+    whole = causal.load(catalog.find(str(folder)))
+    for row, text, found, n in zip(rows, wanted, nats, tokens, strict=True):
+        prompt = model.prompts.ids(row)
+        told = [*reader.encode(text, add_special_tokens=False).ids, reader.token_to_id("<|im_end|>")]
+        with torch.inference_mode():
+            logits = whole(torch.tensor([[*prompt, *told]])).logits[0, len(prompt) - 1 : -1].double()
+        right = logits.log_softmax(dim=-1)[torch.arange(len(told)), torch.tensor(told)]
+        assert n == len(told)
+        assert found == pytest.approx(-float(right.sum()), abs=1e-3)
 
 
 @pytest.mark.parametrize("wrong", [{"new_tokens": 0}, {"beams": 0}, {"temperature": -1.0}, {"top_p": 0.0},

@@ -71,12 +71,26 @@ def test_the_runtime_scores_a_text_as_torch_does(reader, given, checkpoint, t5, 
     for name, model, source in models(reader, checkpoint, t5):
         writer = encdec.Writer(model, dropout=0.3, smoothing=0.0).eval()
         encdec.convert(model, reader, tmp_path / name, source=source)
-        runtime = Seq2Seq(Candidate("x"), ("source",), home=tmp_path / name, writing=Writing(64, 20)).runtime
+        runtime = Seq2Seq(Candidate("x"), ("source",), home=tmp_path / name, writing=Writing(64, 20),
+                          task=registry.task("translation")()).runtime
         sides = [[reader.encode(row[role]).tokens for row in ROWS[:5]] for role in ("source", "target")]
         told = runtime.score_batch(sides[0], [side[:-1] for side in sides[1]])
         with torch.no_grad():
             ours = [-float(writer.loss(given, np.array([place]))) for place in range(5)]
         assert [np.mean(each.log_probs) for each in told] == pytest.approx(ours, abs=1e-4), name
+
+
+def test_what_a_text_costs_is_the_loss_of_its_tokens(reader, given, tmp_path):
+    model = encdec.fresh(SHAPE, reader.get_vocab_size())
+    writer = encdec.Writer(model, dropout=0.3, smoothing=0.0).eval()
+    encdec.convert(model, reader, tmp_path, source=None)
+    ships = Seq2Seq(Candidate("x"), ("source",), home=tmp_path, writing=Writing(64, 20),
+                    task=registry.task("translation")())  # fmt: skip
+    nats, tokens = ships.surprise(ROWS[:5], [row["target"] for row in ROWS[:5]])
+    with torch.no_grad():
+        ours = [float(writer.loss(given, np.array([place]))) for place in range(5)]
+    assert nats / tokens == pytest.approx(ours, abs=1e-4)
+    assert tokens.tolist() == [len(each) for each in given.targets[:5]]
 
 
 def test_padding_changes_no_loss(reader, given):
@@ -133,7 +147,8 @@ def test_what_is_trained_learns(reader, given):
 
 def test_a_long_source_is_read_in_part_and_that_is_told(reader, tmp_path):
     encdec.convert(encdec.fresh(SHAPE, reader.get_vocab_size()), reader, tmp_path, source=None)
-    model = Seq2Seq(Candidate("x"), ("source",), home=tmp_path, writing=Writing(16, 8))
+    model = Seq2Seq(Candidate("x"), ("source",), home=tmp_path, writing=Writing(16, 8),
+                    task=registry.task("translation")())  # fmt: skip
     assert model.truncated([{"source": "the parcel " * 50}, {"source": "the parcel"}]) == 0.5
     assert len(model.predict(["the parcel " * 50, ""])) == 2
 
@@ -156,8 +171,22 @@ def test_a_family_keeps_its_contract_from_a_checkpoint(start, request, tmp_path)
     testing.check_model(model, part.validation[:4], tmp_path / "stored")
 
 
+def test_labels_are_told_in_words_and_read_back_as_labels_that_training_knew(tmp_path):
+    task, part = registry.task("text_classification")(), testing.fold("text_classification")
+    family = registry.family("encoder_decoder")
+    (tiny,) = family.propose(task, testing.facts(task, part), [])
+    tiny = tiny.having({"layers": 1, "width": 32, "inner": 64, "vocabulary": 300, "learning_rate": 3e-3})
+    model = family.fit(tiny, task, part, state=tmp_path / "state", until=120, monitor=lambda *_: None, seed=0)
+    known = {row["label"] for row in part.train}
+    assert set(model.labels) == known
+    said = [answer.value for answer in model.predict(part.train)]
+    assert set(said) <= known
+    commonest = max(sum(row["label"] == label for row in part.train) for label in known) / len(part.train)
+    assert np.mean([a == row["label"] for a, row in zip(said, part.train, strict=True)]) > commonest
+
+
 def test_a_checkpoint_that_no_family_to_try_takes_is_refused_with_those_that_do(t5, tmp_path):
-    rows = [{"text": row["source"], "label": row["target"].split(":")[0]} for row in ROWS]
+    rows = [{"text": row["source"], "score": len(row["target"]) / 7} for row in ROWS]
     with pytest.raises(CheckpointError, match="encoder-decoder.*no family takes it for this task"):
         api.fit(rows, checkpoints=(t5,), out=tmp_path / "a.cutler", constraints=Constraints("20s"))
     with pytest.raises(CheckpointError, match="--family encoder_decoder"):
@@ -195,7 +224,7 @@ def test_a_bundle_writes_without_torch_and_goes_on_learning(tmp_path):
     (tmp_path / "plan.json").write_text(json.dumps(work.as_json()))
     found = api.fit(ROWS, task=task.name, out=tmp_path / "a.cutler", plan=tmp_path / "plan.json", threads=1)
     assert found.card["pick"]["name"].startswith("encoder_decoder")
-    assert {"bleu", "chrf"} == set(found.card["test"]["metrics"])
+    assert {"bleu", "chrf", "perplexity"} == set(found.card["test"]["metrics"])
     assert found.has_weights
     assert (found.folder / WEIGHTS / "model.safetensors").is_file()
     assert not (found.folder / "model" / WEIGHTS).exists()

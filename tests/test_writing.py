@@ -228,6 +228,23 @@ def test_the_evidence_of_texts_shows_the_worst_answers_beside_what_is_right():
     assert set(found.metrics) == {"bleu", "chrf"}
 
 
+class Expecting(Fixed):
+    """Finds every token as likely as one of four."""
+
+    def surprise(self, rows, wanted):
+        tokens = np.array([len(text.split()) + 1 for text in wanted])
+        return tokens * np.log(4), tokens
+
+
+def test_a_model_that_writes_is_asked_how_likely_the_right_texts_are():
+    task = registry.task("translation")()
+    rows = [{"source": "x", "target": target} for target in RIGHT]
+    found = evaluate.on_rows(Expecting(["?"] * len(rows)), task, rows, 0)
+    assert list(found) == ["bleu", "chrf", "perplexity"]
+    assert [found["perplexity"].low, found["perplexity"].value, found["perplexity"].high] == pytest.approx([4, 4, 4])
+    assert "perplexity" not in evaluate.on_rows(Fixed(["?"] * len(rows)), task, rows, 0)
+
+
 def test_the_profile_tells_how_long_the_texts_to_write_are():
     task = registry.task("translation")()
     facts = testing.facts(task, testing.fold("translation"))

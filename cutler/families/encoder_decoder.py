@@ -1,10 +1,12 @@
 """Reading a text and then writing one: from nothing at a size that fits the data, or from a checkpoint.
 
-Trained on the next token of the text to write, given those before; what ships is written by beam search.
+Trained on the next token of the text to write, given those before; what ships is written by beam search. A label, tags
+and a place in a text are written in words, and read back.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 from tokenizers import Tokenizer
 
 from cutler import catalog, train
+from cutler.families import _asked
 from cutler.models import encdec, pace, subwords, warm
 from cutler.models.runtime import package
 from cutler.models.seq2seq import TOKENIZER, WEIGHTS, Seq2Seq, Writing
@@ -33,6 +36,9 @@ CHECKED, CHECKS, FEWEST_STEPS = 200, 8, 25
 BEAMS = (4, 1)
 PACKED_S = 12.0
 """Seconds to convert, to choose the beam and to measure the artefact."""
+WRITTEN_SHARE, SPAN_WORDS = 0.5, 4.0
+"""Words to write where words are tagged, as a share of those read; and where a place in a text is told."""
+LETTERS = re.compile(r"[^\W_]+")
 LEARNING_S = 3e-6
 """Seconds that learning subwords takes for a letter of the texts."""
 TOKEN_MS = 0.12
@@ -41,7 +47,8 @@ TOKEN_MS = 0.12
 
 class EncoderDecoder(Family):
     name = "encoder_decoder"
-    heads = ("text",)
+    heads = ("class", "tags", "span", "text")
+    costly = ("class", "tags", "span")
     trained_in_steps = True
     packed_s = PACKED_S
     epochs = (8, 100)
@@ -49,7 +56,7 @@ class EncoderDecoder(Family):
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         package()
-        found = [self._fresh(shape, profile) for shape in (TINY, SMALL)]
+        found = [self._fresh(shape, profile) for shape in ((TINY, SMALL) if task.head == "text" else (TINY,))]
         for name in checkpoints:
             checkpoint = catalog.find(name)
             if warm.able(checkpoint):
@@ -125,6 +132,7 @@ class _Course:
         self.reader = _reader(candidate, state, self.source, [text for side in sides for text in side])
         self.prefix = str(candidate.get("prefix", ""))
         reads = [self.prefix + source for source, _ in sides]
+        self.known = _asked.labels_of(task, fold.train)
         self.given = encdec.pairs(self.reader, reads, [target for _, target in sides],
                                   most=(candidate["max_tokens"], MOST_WRITTEN))  # fmt: skip
         longest = max(map(len, self.given.targets))
@@ -152,11 +160,11 @@ class _Course:
 
     def _model(self, home: Path) -> Seq2Seq:
         encdec.convert(self.writer.model, self.reader, home, source=self.source)
-        return Seq2Seq(self.candidate, self.task.inputs, home=home, writing=self.writing)
+        return Seq2Seq(self.candidate, self.task.inputs, home=home, writing=self.writing, task=self.task,
+                       known=self.known)  # fmt: skip
 
     def _judged(self, model: Seq2Seq) -> float:
-        said = [self.task.parse(answer.value, row)
-                for answer, row in zip(model.answers(self.checked), self.checked, strict=True)]  # fmt: skip
+        said = [answer.judged for answer in model.answers(self.checked)]
         return self.task.score(self.task.targets(self.checked), said)
 
 
@@ -215,12 +223,20 @@ def batch_of(profile: Profile) -> int:
 
 def _written_tokens(profile: Profile) -> float:
     """Tokens of the mean text to write."""
-    words = profile.target_words.mean if profile.target_words else profile.words.mean
-    return min(pace.TOKENS_PER_WORD * words + 1, float(MOST_WRITTEN))
+    return min(pace.TOKENS_PER_WORD * _written_words(profile) + 1, float(MOST_WRITTEN))
+
+
+def _written_words(profile: Profile) -> float:
+    """Words of the mean text to write; of what is put in words, a guess by what it is."""
+    if profile.target_words:
+        return profile.target_words.mean
+    if profile.head == "class":
+        return float(np.mean([len(LETTERS.findall(label)) for label in profile.classes] or [1]))
+    return profile.words.mean * WRITTEN_SHARE if profile.head == "tags" else SPAN_WORDS
 
 
 def _subwords(profile: Profile) -> int:
-    words = profile.words.mean + (profile.target_words.mean if profile.target_words else 0.0)
+    words = profile.words.mean + _written_words(profile)
     return int(np.clip(words * profile.n_train / WORDS_EACH, FEWEST_SUBWORDS, MOST_SUBWORDS)) // 100 * 100
 
 

@@ -139,8 +139,8 @@ def _of_marks(name: str, labels: tuple[str, ...], truth: Array, answered: Array)
 
 
 def larger_is_better(name: str) -> bool:
-    """Whether a larger value of this metric is the better one: all but rmse."""
-    return name != "rmse"
+    """Whether a larger value of this metric is the better one: all but rmse and perplexity."""
+    return name not in ("rmse", "perplexity")
 
 
 def known(name: str, names: Iterable[str]) -> str:

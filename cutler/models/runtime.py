@@ -28,6 +28,9 @@ Hear = Callable[[int, int], bool]
 BATCH = 8
 """Prompts that are written to together: more of them gain little on a processor."""
 
+SCORED = 1024
+"""Tokens that are scored together: each has as many numbers as the vocabulary has tokens."""
+
 
 @dataclass(frozen=True)
 class Writing:
@@ -124,6 +127,13 @@ class Runtime:
             ):
                 found[place] = list(result.sequences_ids[0])
         return found
+
+    def surprise(self, texts: Sequence[Sequence[str]], told: Sequence[int]) -> np.ndarray:
+        """(texts,) nats that the last so many tokens of each text cost after those before them."""
+        found = self.generator.score_batch(
+            [list(text) for text in texts], max_batch_size=SCORED, batch_type="tokens", max_input_length=0
+        )
+        return np.array([-sum(each.log_probs[-n:]) for each, n in zip(found, told, strict=True)])
 
     def copy(self, folder: Path) -> None:
         """Write its files into `folder`, where they do not lie there already."""

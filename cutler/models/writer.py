@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from cutler.models.asking import Asking, Prompts
@@ -61,6 +62,14 @@ class Writer(Writes):
 
     def _spelt(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def surprise(self, rows: Sequence[Row], wanted: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(rows,) nats that each wanted text costs after its row's prompt, and its (rows,) tokens, its end one."""
+        end = [self.asking.chat.end] if self.asking.chat.end else []
+        told = [[*self.tokenizer.encode(text, add_special_tokens=False).tokens, *end] for text in wanted]
+        sizes = [len(tokens) for tokens in told]
+        whole = [[*self.prompts.of(row)[0], *tokens] for row, tokens in zip(rows, told, strict=True)]
+        return self.runtime.surprise(whole, sizes), np.array(sizes)
 
     def truncated(self, rows: Sequence[Row]) -> float:
         """The share of rows that are not read whole."""
