@@ -395,3 +395,39 @@ def test_policies_are_recognised_and_split(tmp_path):
     splits = data.split(found, task)
     assert (task.name, task.metric) == (QA, "f1")
     assert not splits.set_aside
+
+
+NESTED = {"version": "1", "data": [{"title": "post", "paragraphs": [{"context": CONTEXT, "qas": [
+    {"id": "a", "question": "what should be paid back?", "answers": [{"text": "the payment", "answer_start": 14}]},
+    {"id": "b", "question": "who sent it?", "is_impossible": True,
+     "answers": [], "plausible_answers": [{"text": "parcel", "answer_start": 31}]},
+]}]}]}  # fmt: skip
+
+
+def test_the_nested_files_of_squad_are_read_as_rows(tmp_path):
+    (tmp_path / "train.json").write_text(json.dumps(NESTED))
+    table = data.read(tmp_path / "train.json")
+    task = tasks.choose(table)
+    used, aside = data.labelled(table.parts["train"], task, part="train")
+    assert (task.name, aside) == (QA, [])
+    assert [(row["question"], row["answers"]) for row in used] == [
+        ("what should be paid back?", (("the payment", 14, 25),)), ("who sent it?", ())]  # fmt: skip
+
+
+@pytest.mark.parametrize(("paragraph", "reason"), [
+    ({"qas": []}, "qas in train.json, paragraph 1 of article 1"),
+    ({"context": CONTEXT, "qas": ["what?"]}, "another thing among those of train.json"),
+    ("a text", "in train.json, paragraph 1 of article 1"),
+])  # fmt: skip
+def test_a_nested_file_with_something_missing_says_where(paragraph, reason, tmp_path):
+    (tmp_path / "train.json").write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
+    with pytest.raises(DataError, match=reason):
+        data.read(tmp_path / "train.json")
+
+
+def test_answers_that_stand_elsewhere_are_told_from_missing_columns():
+    rows = [{"question": f"what is {n}?", "context": CONTEXT, "answer": f"number {n}, of course"} for n in range(30)]
+    with pytest.raises(UsageError, match="'answer' of which less than half does"):
+        tasks.choose(Table("rows", {"train": rows}))
+    named = tasks.choose(Table("rows", {"train": rows}), name=QA)
+    assert named.columns["answers"] == "answer", "who names the task is told row by row"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cutler.data import delimited, frames
+from cutler.data import delimited, frames, squad
 from cutler.data.opened import Source, lines, no_rows, refuse_binary, unreadable
 from cutler.errors import DataError
 from cutler.types import Row
@@ -34,7 +34,7 @@ def _json_lines(source: Source) -> list[Row]:
 
 
 def _json(source: Source) -> list[Row]:
-    """A list of records, or a mapping that holds one under "data"; JSON Lines under this name are read too."""
+    """A list of records, or a mapping that holds one under "data"; SQuAD's articles, too; and JSON Lines."""
     refuse_binary(source)
     text = "".join(lines(source))
     try:
@@ -50,6 +50,8 @@ def _json(source: Source) -> list[Row]:
             'a list of records, or {"data": [records]}', found=f"{type(found).__name__} in {source.name}: {keys}",
             do="write one record a row, or one a line as .jsonl",
         )  # fmt: skip
+    if squad.is_nested(found):
+        return squad.flattened(found, source.name)
     return [_record(record, f"{source.name}, row {number}") for number, record in enumerate(found, start=1)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from cutler import metrics, registry
 from cutler.errors import UsageError, nearest
-from cutler.tasks import _columns, _features
+from cutler.tasks import _answers, _columns, _features
 from cutler.types import ID, Row, Table, Task
 
 __all__ = ["check_floors", "choose"]
@@ -132,6 +132,11 @@ def _the_one(table: Table, rows: Sequence[Row], named: Mapping[str, str]) -> tup
                          do=f"name the one you mean, like --task {next(iter(fits)).name}")  # fmt: skip
     if not fits and _columns.tagged(rows)[0] and not _columns.guess(rows).text:
         raise _unclear(table, rows, "one column of tags, as many in each row as it has words", ["tags"])
+    if not fits and (column := _answers.elsewhere(rows)):
+        raise UsageError(f"answers that stand in their context in {table.source}, word for word",
+                         found=f"a column {column!r} of which less than half does",
+                         do="mark the answers in the contexts, or name what is asked, like --task text_generation "
+                         f"--column prompt=NAME --column completion={column}")  # fmt: skip
     if not fits:
         raise _unclear(table, rows, "a column of texts, and one of labels or numbers")
     return next(iter(fits.items()))

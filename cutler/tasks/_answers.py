@@ -137,17 +137,27 @@ def _most_alike(wanted: str, context: str) -> Found:
     return context[slice(*span)], *span
 
 
+def named(rows: Sequence[Row]) -> dict[str, str]:
+    """The columns that bear the usual names of question, context and answers, and are not empty; "" for the others."""
+    seen = {_columns.plain(name): name for name in reversed(_columns.looks(_columns.sample(rows)))}
+    return {
+        role: next((seen[name] for name in names if name in seen), "")
+        for role, names in (("question", QUESTIONS), ("context", CONTEXTS), ("answers", ANSWERS))
+    }
+
+
+def elsewhere(rows: Sequence[Row]) -> str:
+    """The column of answers beside questions and contexts, where most of them do not stand there; "" otherwise."""
+    found = named(rows)
+    return found["answers"] if all(found.values()) and not answered(rows)["answers"] else ""
+
+
 def answered(rows: Sequence[Row]) -> dict[str, str]:
     """The columns of question, context and answers, each "" where there is none that is named as it often is.
 
     Plain texts are answers where half of them stand in their context.
     """
-    seen = _columns.looks(_columns.sample(rows))
-    named = {_columns.plain(name): name for name in reversed(seen)}
-    found = {
-        role: next((named[name] for name in names if name in named), "")
-        for role, names in (("question", QUESTIONS), ("context", CONTEXTS), ("answers", ANSWERS))
-    }
+    seen, found = _columns.looks(_columns.sample(rows)), named(rows)
     texts = all(found[role] and seen[found[role]].length for role in ("question", "context"))
     if not texts or (found["answers"] and not _stand(rows, found["context"], found["answers"])):
         return {**found, "answers": ""} if texts else dict.fromkeys(found, "")

@@ -43,9 +43,9 @@ class QuestionAnswering(Measured):
 
     @classmethod
     def columns_in(cls, rows: Sequence[Row]) -> dict[str, str]:
-        """Role -> column as far as these rows have them; one of the role's own name is taken whatever stands in it."""
-        own = {str(name) for row in rows for name in row}
-        return {role: column or (role if role in own else "") for role, column in _answers.answered(rows).items()}
+        """Role -> column as far as these rows have them, by their names alone where what stands there is unclear."""
+        named = _answers.named(rows)
+        return {role: column or named[role] for role, column in _answers.answered(rows).items()}
 
     def parse_target(self, cell: Any) -> tuple[_answers.Found, ...]:
         """The answers, in their order. Raises ValueError where the cell holds none; an empty list is none to give."""
