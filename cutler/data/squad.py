@@ -32,7 +32,8 @@ def _questions(paragraph: Any, where: str) -> list[Row]:
     held = paragraph if isinstance(paragraph, dict) else {}
     asked = held.get("qas")
     if not isinstance(held.get("context"), str) or not isinstance(asked, list):
-        raise DataError("a paragraph with its context and its questions (qas)", found=f"{', '.join(held)} in {where}",
+        there = ", ".join(held) or repr(paragraph)[:40]
+        raise DataError("a paragraph with its context and its questions (qas)", found=f"{there} in {where}",
                         do="mend it there, or give a row for each question")  # fmt: skip
     if not all(isinstance(each, dict) for each in asked):
         raise DataError("questions as records", found=f"another thing among those of {where}",

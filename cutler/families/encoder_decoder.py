@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -151,7 +152,7 @@ class _Course:
             seed=self.seed,
         )  # fmt: skip
         found = self._model(self.state / "written")
-        ways = [found.having(Writing(**{**found.settings(), "beam": beam})) for beam in BEAMS]
+        ways = [found.having(replace(self.writing, beam=beam)) for beam in BEAMS]
         return max(ways, key=self._judged)
 
     def check(self) -> float:
