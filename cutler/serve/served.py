@@ -58,7 +58,7 @@ class Served:
 
     @property
     def writes(self) -> bool:
-        return isinstance(self.model, Writes)
+        return isinstance(self.model, Writes) and self.task.head == "text"
 
     @property
     def has_vectors(self) -> bool:
