@@ -86,6 +86,15 @@ def test_a_batch_does_not_change_an_answer(client):
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
 
 
+def test_an_answer_is_explained(client):
+    told = client.post("/explain", json={"model": "tickets", "row": TEXT, "top": 3, "measure": True}).json()
+    assert told["answer"] == "delivery"
+    assert len(told["reasons"][0]["pieces"]) == 3
+    assert all(TEXT[each["start"] : each["end"]] == each["text"] for each in told["reasons"][0]["pieces"])
+    assert set(told["reasons"][0]["faithfulness"]) >= {"drop", "random", "gain"}
+    assert client.post("/explain", json={"model": "tags", "row": TEXT}).status_code == 200
+
+
 def test_what_is_served_and_the_card_can_be_looked_up(client):
     told = {each["name"]: each for each in client.get("/models").json()["models"]}
     assert told["tickets"]["labels"] == ["billing", "delivery", "login"]

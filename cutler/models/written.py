@@ -15,6 +15,8 @@ from cutler.types import Row
 
 Tell = Callable[[int, str], bool]
 """Hears the place of a row and what more was written for it; nothing more is written where it returns True."""
+COLD = 0.01
+"""Below this temperature the likeliest token is as good as certain; dividing by less would leave what floats hold."""
 HALF = "\ufffd"
 """What stands for a letter whose bytes are not all there yet."""
 
@@ -32,8 +34,9 @@ class Wish:
 
     def changes(self) -> dict[str, Any]:
         """What is wished, by name, apart from where to stop. Without a temperature top_k and such change nothing."""
-        drawn = {"top_k": self.top_k, "top_p": self.top_p, "seed": self.seed, "beams": 1} if self.temperature else {}
-        found = {"new_tokens": self.new_tokens, "temperature": self.temperature, **drawn}
+        heat = 0.0 if self.temperature is not None and self.temperature < COLD else self.temperature
+        drawn = {"top_k": self.top_k, "top_p": self.top_p, "seed": self.seed, "beams": 1} if heat else {}
+        found = {"new_tokens": self.new_tokens, "temperature": heat, **drawn}
         return {name: value for name, value in found.items() if value is not None}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -67,7 +67,8 @@ def _state(serving: Serving) -> APIRouter:
     async def ready() -> Response:
         return json_response(json.dumps({"ready": True, "models": len(serving.served)}))
 
-    @router.get("/metrics", summary="Numbers for Prometheus", responses={401: {"description": "No key"}})
+    @router.get("/metrics", summary="Numbers for Prometheus", response_class=PlainTextResponse,
+                responses={401: {"description": "No key"}})  # fmt: skip
     async def metrics() -> Response:
         return Response(serving.counted.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

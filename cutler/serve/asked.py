@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
@@ -24,6 +24,23 @@ class Body(BaseModel):
     """A request: no field that is not known, nothing turned from one type into another."""
 
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: Any) -> Any:
+        """JSON knows one kind of number: 2.0 is 2."""
+        return {name: _whole(value) for name, value in given.items()} if isinstance(given, dict) else given
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_whole(item) if isinstance(item, float) else item for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def only(value: bool) -> Any:
+    """What such a field may say, and nothing else; a literal would take 0 and 1 for it, too."""
+    return Field(default=None, ge=value, le=value, json_schema_extra={"enum": [value, None]})
 
 
 async def bytes_of(request: Request, limits: Limits) -> bytes:

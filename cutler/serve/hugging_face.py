@@ -19,7 +19,7 @@ from pydantic import Field
 
 from cutler.models.written import Wish
 from cutler.serve import hub_answers
-from cutler.serve.asked import Body, bytes_of, described, json_response, one_of, parsed, schema_of, shaped
+from cutler.serve.asked import Body, bytes_of, described, json_response, one_of, only, parsed, schema_of, shaped
 from cutler.serve.own import responses
 from cutler.serve.refused import Unfit, Unknown
 from cutler.serve.rows import row_schema
@@ -70,7 +70,7 @@ class Generating(Body):
     do_sample: bool | None = None
     temperature: float | None = Field(default=None, ge=0, le=100)
     top_k: int | None = Field(default=None, ge=0, le=100_000)
-    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_p: float | None = Field(default=None, ge=1e-6, le=1)
     seed: int | None = Field(default=None, ge=0, lt=2**31)
     stop: list[str] | None = Field(default=None, max_length=8)
     return_full_text: bool | None = None
@@ -113,7 +113,7 @@ class Write(Asked):
 
 class Generate(Asked):
     parameters: Generating = Generating()
-    stream: Literal[False] | None = None
+    stream: bool | None = only(False)
 
 
 class Choose(Sent):
@@ -125,7 +125,7 @@ class Embed(Sent):
     inputs: str | list[str]
     parameters: Nothing = Nothing()
     normalize: bool | None = None
-    truncate: Literal[True] | None = None
+    truncate: bool | None = only(True)
     encoding_format: Literal["float"] | None = None
 
 
@@ -241,11 +241,11 @@ def routes(serving: Serving) -> APIRouter:
     router = APIRouter(tags=["Hugging Face"])
     for served in serving.served.values():
         known = ways(served)
-        kinds = [_schema(name, served) for name in known]
+        kinds = [_schema(name, served) for name in known if name != FEATURES or name == known[0]]
         router.add_api_route(
             f"/models/{served.name}", _answering(serving, served), methods=["POST"],
             summary=f"{served.name}: {', '.join(known) or 'nothing of the hub'}", name=served.name,
-            responses=responses({}, ERROR),
+            responses=responses({}, ERROR), include_in_schema=bool(known),
             openapi_extra=described(one_of(kinds) if kinds else {}, example={"inputs": "a text"}),
         )  # fmt: skip
         for task in known:
@@ -290,7 +290,7 @@ def _schema(task: str, served: Served) -> dict[str, Any]:
     kind = WAYS[task].kind
     if task in (FEATURES, SIMILAR, ZERO_SHOT):
         return schema_of(kind)
-    row = row_schema(served)
+    row = row_schema(served, lists=False)
     rows = {"type": "array", "maxItems": served.limits.max_texts, "items": row}
     given = schema_of(kind)["properties"].get("parameters", {})
     return schema_of(kind, {"inputs": {"anyOf": [*row["anyOf"], rows]}, "parameters": _own(given, served)})

@@ -107,10 +107,15 @@ def _rows(served: Served, asked: Infer, behind: bytes) -> list[dict[str, Any]]:
     if len({len(column) for column in values.values()}) > 1:
         raise NotRead("tensors of one length", found=", ".join(f"{name}: {len(each)}" for name, each in values.items()),
                       do="send one element a row in each")  # fmt: skip
-    wrong = next((role for role in inputs if not all(isinstance(value, str) for value in values[role])), None)
+    kinds = {each.name: each.datatype for each in asked.inputs}
+    wrong = next((role for role in inputs if kinds[role] != BYTES or not _spelt(values[role])), None)
     if wrong:
-        raise NotRead(f"strings in {wrong}", found=f"a {type(values[wrong][0]).__name__}", do="send BYTES")
+        raise NotRead(f"strings in {wrong}", found=f"{kinds[wrong]} of another kind", do="send BYTES")
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+
+
+def _spelt(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _named(served: Served, asked: Infer) -> list[str]:

@@ -20,7 +20,7 @@ from cutler.data.chats import PROMPT, SYSTEM, USER
 from cutler.errors import CutlerError
 from cutler.models.written import Wish, Written
 from cutler.serve import hub_answers
-from cutler.serve.asked import Body, described, json_response, read, schema_of
+from cutler.serve.asked import Body, described, json_response, only, read, schema_of
 from cutler.serve.own import responses
 from cutler.serve.refused import Unfit, status_of
 from cutler.serve.served import Served, Serving
@@ -68,12 +68,12 @@ class Complete(Body):
     model: str
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_p: float | None = Field(default=None, ge=1e-6, le=1)
     seed: int | None = Field(default=None, ge=0, lt=2**31)
     stop: str | list[str] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Literal[1] | None = None
+    n: int | None = Field(default=None, ge=1, le=1)
     frequency_penalty: Nought | None = None
     presence_penalty: Nought | None = None
     user: str | None = None
@@ -89,19 +89,19 @@ class Complete(Body):
 
 class Completion(Complete):
     prompt: str | list[str]
-    echo: Literal[False] | None = None
-    best_of: Literal[1] | None = None
+    echo: bool | None = only(False)
+    best_of: int | None = Field(default=None, ge=1, le=1)
     logprobs: None = None
 
 
 class Chat(Complete):
     messages: list[Message] = Field(min_length=1, max_length=1000)
     max_completion_tokens: int | None = Field(default=None, ge=1)
-    logprobs: Literal[False] | None = None
+    logprobs: bool | None = only(False)
 
     @property
     def most(self) -> int | None:
-        return self.max_completion_tokens or self.max_tokens
+        return max(filter(None, (self.max_completion_tokens, self.max_tokens)), default=None)
 
 
 @dataclass(frozen=True)
@@ -148,39 +148,48 @@ def routes(serving: Serving) -> APIRouter:
         return json_response(json.dumps(listed[serving.of(model).name]))
 
     @router.post("/v1/embeddings", summary="Vectors of texts", responses=responses(ANY, ERROR),
-                 openapi_extra=described(_schema(Embed, having)))  # fmt: skip
+                 openapi_extra=described(_schema(Embed, having, serving)))  # fmt: skip
     async def embeddings(request: Request) -> Response:
         asked = await read(request, Embed, serving.limits)
         return await _embedded(serving.of(asked.model), asked)
 
     writing = [served for served in serving.served.values() if served.writes]
 
-    @router.post("/v1/completions", summary="Texts that go on", responses=responses(ANY, ERROR),
-                 openapi_extra=described(_schema(Completion, writing)))  # fmt: skip
+    @router.post("/v1/completions", summary="Texts that go on", responses=_streamed(),
+                 openapi_extra=described(_schema(Completion, writing, serving)))  # fmt: skip
     async def completions(request: Request) -> Response:
         asked = await read(request, Completion, serving.limits)
         served = serving.of(asked.model)
         prompts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
         return await _completed(served, prompts, asked, Frame(served.name, chat=False))
 
-    @router.post("/v1/chat/completions", summary="What is said next", responses=responses(ANY, ERROR),
-                 openapi_extra=described(_schema(Chat, writing)))  # fmt: skip
+    @router.post("/v1/chat/completions", summary="What is said next", responses=_streamed(),
+                 openapi_extra=described(_schema(Chat, writing, serving)))  # fmt: skip
     async def chat(request: Request) -> Response:
         asked = await read(request, Chat, serving.limits)
         return await _chatted(serving.of(asked.model), asked)
 
     @router.post("/models/{model}/v1/chat/completions", summary="What is said next by one model",
-                 responses=responses(ANY, ERROR), openapi_extra=described(_schema(Chat, [])))  # fmt: skip
+                 responses=_streamed(), openapi_extra=described(_schema(Chat, [], serving)))  # fmt: skip
     async def chat_of(model: str, request: Request) -> Response:
         return await _chatted(serving.of(model), await read(request, Chat, serving.limits))
 
     return router
 
 
-def _schema(kind: type[Body], of: Sequence[Served]) -> dict[str, Any]:
+def _streamed() -> dict[int | str, dict[str, Any]]:
+    """What the OpenAPI page says of answers that may be streamed."""
+    found = responses(ANY, ERROR)
+    found[200]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    return found
+
+
+def _schema(kind: type[Body], of: Sequence[Served], serving: Serving) -> dict[str, Any]:
     """The schema of a request, its model one of these, or any where there are none."""
     names = [served.name for served in of]
-    return schema_of(kind, {"model": {"type": "string", "enum": names}} if names else {})
+    most = {"type": ["integer", "null"], "minimum": 1, "maximum": serving.limits.max_new_tokens}
+    tokens = {name: most for name in ("max_tokens", "max_completion_tokens") if name in kind.model_fields}
+    return schema_of(kind, {**({"model": {"type": "string", "enum": names}} if names else {}), **tokens})
 
 
 async def _embedded(served: Served, asked: Embed) -> Response:

@@ -25,14 +25,16 @@ def facts(served: Served) -> dict[str, Any]:
         "features": dict(task.features), "labels": list(served.model.labels), "metric": task.metric,
         "score": card.get("test", {}).get("metrics", {}).get(task.metric, {}).get("value"),
         "model": card.get("pick", {}).get("name", ""), "version": card.get("version", ""),
-        "writes": served.writes, "vectors": served.has_vectors, "limits_broken": list(served.broken),
+        "writes": served.writes, "vectors": served.has_vectors, "explains": served.explains,
+        "limits_broken": list(served.broken),
     }  # fmt: skip
 
 
-def row_schema(served: Served) -> Schema:
-    """What a row may be: a text, words, or a mapping with what the bundle reads."""
-    task = served.task
-    plain = [_input(role, served.limits.max_chars) for role in task.inputs if len(task.inputs) == 1]
+def row_schema(served: Served, *, lists: bool = True) -> Schema:
+    """What a row may be: a text, words or a chat (not without `lists`), or a mapping with what the bundle reads."""
+    task, most = served.task, served.limits.max_chars
+    alone = [role for role in task.inputs if len(task.inputs) == 1]
+    plain = [_input(role, most) if lists else {"type": "string", "maxLength": most} for role in alone]
     named = [_mapping(served, names) for names in _namings(served)]
     return {"anyOf": [*plain, *named]}
 
@@ -68,8 +70,9 @@ def _input(role: str, most: int) -> Schema:
     return {"anyOf": [text, CHAT]} if role == PROMPT else text
 
 
-CHAT: Schema = {
+CHAT: Schema = {  # of one message that is not the assistant's, or of more
     "type": "array", "minItems": 1,
+    "anyOf": [{"minItems": 2}, {"items": {"properties": {"role": {"enum": list(ROLES[:2])}}}}],
     "items": {"type": "object", "required": ["role", "content"],
               "properties": {"role": {"enum": list(ROLES)}, "content": {"type": "string"}}},
 }  # fmt: skip

@@ -6,8 +6,9 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,11 +24,22 @@ from cutler.serve.counted import Counted
 from cutler.serve.queue import Asked, Queue
 from cutler.serve.refused import Late, Unfit, Unknown
 from cutler.serve.settings import Keys, Limits
-from cutler.types import Answer, Row
+from cutler.types import Answer, Explanation, Row
+
+if TYPE_CHECKING:
+    from cutler.explain import Near
 
 ANSWER, VECTOR = "answer", "vector"
 """What may be asked of a row, beside a `Wish`, by which a text is to be written."""
 WRITTEN_TOGETHER = 8
+
+
+@dataclass(frozen=True)
+class Why:
+    """That an answer is to be explained, and how."""
+
+    measure: bool = False
+    neighbours: int = 3
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,17 @@ class Served:
         return self.model.has_vectors
 
     @property
+    def explains(self) -> bool:
+        """Whether it can be said why it answers as it does."""
+        return self.task.head != "text"
+
+    @cached_property
+    def _near(self) -> Near:
+        from cutler.explain import Near  # only where it is asked for, so that a server is there soon
+
+        return Near(self.model, self.task, self.bundle.kept_rows())
+
+    @property
     def scores_labels(self) -> bool:
         """Whether each row has a probability for each label."""
         return isinstance(self.model, Fitted) and self.task.head in ("class", "classes")
@@ -92,6 +115,15 @@ class Served:
     async def written(self, rows: Sequence[Any], wish: Wish) -> list[Written]:
         """What is written for each row. Raises Unknown where the bundle writes nothing, Unfit, Busy, Late."""
         found: list[Written] = await self._ask(self._to_write(rows), wish)
+        return found
+
+    async def explained(self, row: Any, why: Why) -> Explanation:
+        """Why a row gets its answer. Raises Unknown where that cannot be said, Unfit, Busy, Late."""
+        if not self.explains:
+            raise Unknown("a model whose answers can be explained", found=f"{self.name}, which writes its answers",
+                          do="compare answers to variants of the text")  # fmt: skip
+        (found,) = await self._ask(self.keyed([row]), why)
+        assert isinstance(found, Explanation)
         return found
 
     def heard(self, row: Any, wish: Wish) -> AsyncIterator[str | Written]:
@@ -135,7 +167,7 @@ class Served:
 
     def _measure(self, rows: Sequence[Row]) -> None:
         """Raises Unfit where a text is too long."""
-        longest = max((_length(cell) for row in rows for cell in row.values()), default=0)
+        longest = max((_length(row.get(role)) for row in rows for role in self.task.inputs), default=0)
         if longest > self.limits.max_chars:
             raise Unfit(f"texts of at most {self.limits.max_chars:,} characters", found=f"one of {longest:,}",
                         do="cut it, or serve with a larger --max-chars")  # fmt: skip
@@ -160,7 +192,13 @@ class Served:
             assert isinstance(self.model, Writes)
             tell = _teller(hears) if any(hears) else None
             return self.model.written(rows, kind, tell)
-        return self._told(rows)
+        return self._because(rows, kind) if isinstance(kind, Why) else self._told(rows)
+
+    def _because(self, rows: Sequence[Row], why: Why) -> list[Explanation]:
+        from cutler import explain
+
+        return explain.rows(self.model, self.task, rows, near=self._near if why.neighbours else None,
+                            measure=why.measure, neighbours=why.neighbours)  # fmt: skip
 
     def _told(self, rows: Sequence[Row]) -> list[Told]:
         if isinstance(self.model, Finder):

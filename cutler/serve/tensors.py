@@ -69,6 +69,9 @@ def values_of(tensors: Sequence[Given], behind: bytes) -> dict[str, list[Any]]:
     """The elements of each tensor, by name, in order. Raises NotRead where they are not as the tensor says."""
     found: dict[str, list[Any]] = {}
     for tensor in tensors:
+        if tensor.datatype not in (BYTES, *NUMBERS):
+            raise NotRead(f"a datatype out of {', '.join((BYTES, *NUMBERS))}", found=repr(tensor.datatype[:20]),
+                          do="send the datatype of the data")  # fmt: skip
         size = tensor.parameters.get(SIZE)
         if size is None:
             values = _flat(tensor.data or [], depth=len(tensor.shape))
@@ -108,12 +111,11 @@ def _flat(data: Sequence[Any], *, depth: int) -> list[Any]:
 
 
 def _numbers(raw: bytes, tensor: Given) -> list[Any]:
-    """Raises NotRead of a datatype that is not known, or bytes that are no whole number of elements."""
-    kind = NUMBERS.get(tensor.datatype)
-    if kind is None or len(raw) % np.dtype(kind).itemsize:
-        known = ", ".join((BYTES, *NUMBERS))
-        raise NotRead(f"a datatype out of {known}, and whole elements of it", do="send the datatype of the data",
-                      found=f"{len(raw)} bytes of {tensor.datatype[:20]}")  # fmt: skip
+    """Raises NotRead of bytes that are no whole number of elements."""
+    kind = NUMBERS[tensor.datatype]
+    if len(raw) % np.dtype(kind).itemsize:
+        raise NotRead(f"whole elements of {tensor.datatype}", found=f"{len(raw)} bytes of {tensor.name[:80]}",
+                      do="send the datatype of the data")  # fmt: skip
     found: list[Any] = np.frombuffer(raw, kind).tolist()
     return found
 
