@@ -33,9 +33,12 @@ ANY = {"type": "object"}
 Nought = Annotated[float, Field(ge=0, le=0)]
 
 
+Texts = str | Annotated[list[str], Field(min_length=1)]
+
+
 class Embed(Body):
     model: str
-    input: str | list[str]
+    input: Texts
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, ge=1)
     user: str | None = None
@@ -88,7 +91,7 @@ class Complete(Body):
 
 
 class Completion(Complete):
-    prompt: str | list[str]
+    prompt: Texts
     echo: bool | None = only(False)
     best_of: int | None = Field(default=None, ge=1, le=1)
     logprobs: None = None
@@ -180,7 +183,7 @@ def routes(serving: Serving) -> APIRouter:
 def _streamed() -> dict[int | str, dict[str, Any]]:
     """What the OpenAPI page says of answers that may be streamed."""
     found = responses(ANY, ERROR)
-    found[200]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    found[200]["content"]["text/event-stream"] = {"schema": {"type": "object"}}
     return found
 
 
@@ -188,14 +191,17 @@ def _schema(kind: type[Body], of: Sequence[Served], serving: Serving) -> dict[st
     """The schema of a request, its model one of these, or any where there are none."""
     names = [served.name for served in of]
     most = {"type": ["integer", "null"], "minimum": 1, "maximum": serving.limits.max_new_tokens}
-    tokens = {name: most for name in ("max_tokens", "max_completion_tokens") if name in kind.model_fields}
-    return schema_of(kind, {**({"model": {"type": "string", "enum": names}} if names else {}), **tokens})
+    known: dict[str, Any] = {"model": {"type": "string", "enum": names}} if names else {}
+    known |= {name: most for name in ("max_tokens", "max_completion_tokens") if name in kind.model_fields}
+    found = schema_of(kind, known | ({"dimensions": {"type": "null"}} if kind is Embed else {}))
+    if kind is Chat:  # what the assistant says alone asks for nothing
+        asks = {"items": {"properties": {"role": {"enum": ["system", "developer", "user"]}}}}
+        found["properties"]["messages"] |= {"anyOf": [{"minItems": 2}, asks]}
+    return found
 
 
 async def _embedded(served: Served, asked: Embed) -> Response:
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
-    if not texts:
-        raise Unfit("a text, or a list of texts", found="no text", do="send one as input")
     vectors = await served.vectors(texts)
     if asked.dimensions not in (None, vectors.shape[1]):
         raise Unfit(f"dimensions {vectors.shape[1]}", found=str(asked.dimensions), do="leave dimensions out")
@@ -222,10 +228,8 @@ async def _chatted(served: Served, asked: Chat) -> Response:
 async def _completed(served: Served, rows: Sequence[Any], asked: Complete, frame: Frame) -> Response:
     wish = asked.wish()
     hub_answers.check_tokens(wish, served.limits)
-    if not rows or (asked.stream and len(rows) > 1):
-        raise Unfit("one prompt, or several that are not streamed", found=f"{len(rows)}", do="send one at a time")
     if asked.stream:
-        parts = served.heard(rows[0], wish)
+        parts = [served.heard(row, wish) for row in rows]
         counted = bool(asked.stream_options and asked.stream_options.include_usage)
         return StreamingResponse(_events(parts, frame, counted=counted), media_type="text/event-stream",
                                  headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})  # fmt: skip
@@ -235,16 +239,21 @@ async def _completed(served: Served, rows: Sequence[Any], asked: Complete, frame
     return json_response(json.dumps(told, ensure_ascii=False))
 
 
-async def _events(parts: AsyncIterator[str | Written], frame: Frame, *, counted: bool) -> AsyncIterator[bytes]:
+async def _events(
+    streams: Sequence[AsyncIterator[str | Written]], frame: Frame, *, counted: bool
+) -> AsyncIterator[bytes]:
     """Server-sent events: a chunk for each part, one that says how it ended, and [DONE]; or an error on the way."""
+    written: list[Written] = []
     try:
         if frame.chat:
             yield _event(frame.around([frame.choice(0, "", None, part=True, first=True)], part=True))
-        async for part in parts:
-            text, end = (part, None) if isinstance(part, str) else ("", _end(part))
-            yield _event(frame.around([frame.choice(0, text, end, part=True)], part=True))
-            if isinstance(part, Written) and counted:
-                yield _event({**frame.around([], part=True), "usage": _usage([part])})
+        for place, stream in enumerate(streams):
+            async for part in stream:
+                text, end = (part, None) if isinstance(part, str) else ("", _end(part))
+                written += [part] if isinstance(part, Written) else []
+                yield _event(frame.around([frame.choice(place, text, end, part=True)], part=True))
+        if counted:
+            yield _event({**frame.around([], part=True), "usage": _usage(written)})
     except CutlerError as error:
         yield _event(problem(status_of(error), str(error)))
         return
