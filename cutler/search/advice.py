@@ -80,8 +80,11 @@ def _with_rows(
     """With the curve of the head nearest to the pick that gives one."""
     until = time.monotonic() + allowed_s
     why = f"no model of {picked.trial.candidate.family}'s kind, nor another of this run, can be fitted again in seconds"
+    refit = Refit(trials, task, fold, seed=seed)
     for trial in sources(task, fold, trials, picked, seed=seed)[:TRIED]:
         grown = Growing(task, fold, trial, seed=seed, until=until)
+        if not refit.able(grown.model):
+            continue
         found = grown.curve()
         known = replace(known, contradicted=grown.contradicted())
         if isinstance(found, curves.Curve):
