@@ -26,6 +26,7 @@ ENVIRONMENT = {
     **{f"{library}_NUM_THREADS": str(THREADS) for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")},
     **dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE"), "1"),
     "TOKENIZERS_PARALLELISM": "true",
+    "CUTLER_FEATURES_MB": "0",  # or what an earlier run computed would be had for nothing
     "PYTHONWARNINGS": "ignore",
 }
 PACKAGES = (

@@ -27,6 +27,8 @@ OTHERS = (
     "speed_train", "speed_to_quality", "speed_predict", "scale", "cli", "speed_generate", "speed_serve", "families",
     "estimates", "faults",
 )  # fmt: skip
+APART = ("regret",)
+"""Made over several runs of their own; only shown here."""
 
 
 def write(results: Path) -> None:
@@ -43,7 +45,7 @@ def write(results: Path) -> None:
         "mean": mean(found, draws, whole),
         "mean_few": mean(found, draws, few),
         "tasks": tasks.compare(results),
-        "others": {name: kept.load(results / f"{name}.json") for name in OTHERS},
+        "others": {name: kept.load(results / f"{name}.json") for name in (*OTHERS, *APART)},
     }
     content["targets"] = [*targets.judge(content), *tasks.judge(content["tasks"])]
     child.write(results / "table.json", content, indent=1)

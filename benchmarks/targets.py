@@ -32,6 +32,7 @@ def judge(content: File) -> list[dict[str, Any]]:
         _at_most("1,000,000 short rows profiled and split within 4 GB", _deep(others, "scale", "peak_gb"), 4.0, " GB"),
         _at_most("cutler --help in under 0.4 s", _deep(others, "cli", "help_s"), 0.4, " s"),
         *_serving(others),
+        _regret(_deep(others, "regret", "figures") or {}),
     ]
 
 
@@ -120,6 +121,18 @@ def _times(text: str, figure: float | None, least: float) -> dict[str, Any]:
 def _at_most(text: str, figure: float | None, most: float, unit: str) -> dict[str, Any]:
     shown = UNKNOWN if figure is None else f"{figure:.2f}{unit}"
     return _target(text, shown, None if figure is None else figure < most)
+
+
+def _regret(figures: Mapping[str, float]) -> dict[str, Any]:
+    text = "regret: mean ≤ 0.5 points, worst ≤ 2.0, at ≤ 15 % of the exhaustive time, over 10 sets"
+    names = ("mean regret, points", "worst regret, points", "share of the exhaustive time, %")
+    mean, worst, share = (figures.get(f"cutler: {name}") for name in names)
+    if mean is None or worst is None or share is None:
+        return _target(text, UNKNOWN, None)
+    sets = figures.get("cutler: sets", 0.0)
+    figure = f"mean {mean:.2f}, worst {worst:.2f}, at {share:.0f} %, over {sets:.0f} sets"
+    missed = mean > 0.5 or worst > 2.0 or share > 15.0
+    return _target(text, figure, None if sets < 10 and not missed else not missed)
 
 
 def _percent(rows: Mapping[str, File], name: str) -> float | None:

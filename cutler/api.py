@@ -280,7 +280,7 @@ def _carry_out(
         constraints=job.constraints, plan=plan, trials=found.trials, pick=picked, seconds=dict(job.seconds),
         calibration=settled.calibration, checkpoints=used, version=__version__,
         machine={**measure.machine(), "threads": job.threads},
-        domains=domains.of_rows(used, splits.train, asked.inputs), advice=advised,
+        domains=domains.of_rows(used, splits.train, asked.inputs), advice=advised, clues=found.clues,
     )  # fmt: skip
     files = report.render(record, evidence, checks.run(record, evidence), bundle=job.out.name)
     files["plan.json"] = json.dumps(plan.as_json(), indent=1, ensure_ascii=False)

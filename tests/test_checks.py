@@ -7,7 +7,7 @@ import pytest
 import samples
 
 from cutler import checks
-from cutler.types import Advice, Candidate, Constraints, Cost, Evidence, Interval, Record, Trial
+from cutler.types import Advice, Candidate, Clue, Clues, Constraints, Cost, Evidence, Interval, Record, Trial
 
 DOCS = Path(__file__).parent.parent / "docs"
 CODES = [check.code for check in checks.catalogue()]
@@ -164,6 +164,33 @@ FIRES = {
     ),
     "CUT050": (with_pick(cost=Cost(latency_ms=12.0)), clean_evidence(), "latency_ms 12 is over the limit of 10"),
 }  # fmt: skip
+
+
+def with_clues(*trials: Trial, dropped: tuple[tuple[str, str], ...] = ()) -> Record:
+    """A run in which cheap evidence put one checkpoint well before another."""
+    told = {name: Clue(2, "mean", {"probe": value})
+            for name, value in (("/models/first", 0.9), (samples.MINILM.name, 0.6))}  # fmt: skip
+    clues = [Clues(name, 300, "probe", each.told["probe"], each, [each], below=each.told["probe"] < 0.9)
+             for name, each in told.items()]  # fmt: skip
+    found = with_trials(*trials)
+    return replace(found, clues=clues, plan=replace(found.plan, dropped=dropped))
+
+
+OF_FIRST = samples.done(Candidate("frozen", "/models/first"), 0.91, size=80.0, ms=7.0, train=30.0)
+FIRES |= {
+    "CUT085": (with_clues(OF_FIRST), clean_evidence(), "the best trial from all-MiniLM-L6-v2 is 1.1 points better"),
+    "CUT086": (
+        with_clues(dropped=(("encoder all-MiniLM-L6-v2 trained_layers=6", "9 s are left"),)), clean_evidence(),
+        "By probe, all-MiniLM-L6-v2 (0.600) fell clearly short of first (0.900).",
+    ),
+}  # fmt: skip
+
+
+def test_evidence_that_training_bears_out_is_no_finding():
+    better = replace(OF_FIRST, score=0.95)
+    assert seen_by("CUT085", with_clues(better)) is None
+    assert seen_by("CUT086", with_clues(better)) is None
+    assert isinstance(seen_by("CUT085", with_clues()), checks.NotApplicable)
 
 
 def test_a_clean_run_has_no_finding():

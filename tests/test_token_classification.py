@@ -17,10 +17,10 @@ from cutler.data import words
 from cutler.data.formats import read as read_file
 from cutler.data.opened import from_path
 from cutler.errors import DataError, UsageError
-from cutler.families.frozen import layers_for_words
 from cutler.models import body
 from cutler.models import states as stored
 from cutler.models.base import Decision
+from cutler.models.body import heights
 from cutler.models.decoding import chain_of, likeliest_tags
 from cutler.models.windows import windows
 from cutler.models.wordwindow import WordWindow, hashed
@@ -436,7 +436,7 @@ def test_the_graph_reads_long_rows_as_torch_does(checkpoint, tmp_path):
 
 
 def test_a_layer_of_three_heights_or_four_is_looked_at():
-    assert [layers_for_words(n) for n in (1, 2, 6, 12)] == [[1], [1, 2], [2, 3, 4, 6], [4, 6, 8, 12]]
+    assert [heights(n) for n in (1, 2, 6, 12)] == [[1], [1, 2], [2, 3, 4, 6], [4, 6, 8, 12]]
 
 
 def test_a_linear_tagger_goes_on_with_words_it_did_not_know(tmp_path):

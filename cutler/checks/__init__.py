@@ -6,6 +6,7 @@ from cutler.checks import (  # each registers its checks
     of_columns,  # noqa: F401
     of_data,  # noqa: F401
     of_domain,  # noqa: F401
+    of_evidence,  # noqa: F401
     of_kind,  # noqa: F401
     of_pick,  # noqa: F401
     of_result,  # noqa: F401

@@ -88,7 +88,7 @@ def features(candidate: Candidate, texts: Sequence[str], *, layers: Sequence[int
         found = [stored.pooled_layers(network, bodies.encode(reader, chunk))[list(layers)] for chunk in chunks]
         return np.concatenate(found, axis=2)
 
-    return stored.cached(state.parent / "shared", parts, computed)
+    return stored.cached(state.parent / "shared", parts, computed, of=checkpoint)
 
 
 def queries_of(task: Task, rows: Sequence[Row]) -> list[str]:

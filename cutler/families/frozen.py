@@ -27,9 +27,6 @@ from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Model, Monit
 TRIED = 1
 """So many of the best (layer, pooling) by closed-form probe get a head fitted in full, beside the usual place."""
 
-WORD_LAYERS = (1 / 3, 1 / 2, 2 / 3, 1)
-"""The heights, as shares of all layers, at which features of words are looked at."""
-
 PROBE_S, HEAD_S = 1.5e-10, 4e-8
 """Seconds for a row and feature: of a probe for each feature more, of a head fitted in full for each score."""
 PACKED_S = 8.0
@@ -82,9 +79,10 @@ class Frozen(Family):
         probe_s, head_s = PROBE_S * width, HEAD_S * scores
         places, units = candidate["depth"] * len(body.POOLINGS), float(len(fold.train))
         if task.head == "tags":
-            places, units, head_s = len(WORD_LAYERS), units * profile.words.mean, 2 * head_s  # B and I of each type
+            places, units, head_s = len(body.HEIGHTS), units * profile.words.mean, 2 * head_s  # B and I of each type
         heads_s = units * width * (places * probe_s + (TRIED + 2) * head_s)
-        return Pace(fixed_s=PACKED_S + heads_s, row_s=each, answer_s=each,
+        there = task.head != "tags" and not way and _kept(checkpoint, candidate, task, fold)
+        return Pace(fixed_s=PACKED_S + heads_s, row_s=0.0 if there else each, answer_s=each,
                     shares=pace.features_of(checkpoint, candidate["max_tokens"], way))  # fmt: skip
 
     def fit(
@@ -137,6 +135,12 @@ class Frozen(Family):
         return model.with_head(chosen, model.decision, head)
 
 
+def _kept(checkpoint: Checkpoint, candidate: Candidate, task: Task, fold: Fold) -> bool:
+    """Whether an earlier run left all features of these rows, so that none has to be read."""
+    return all(stored.known(checkpoint, candidate["max_tokens"], side)
+               for rows in (fold.train, fold.validation) for side in texts_of(rows, task.inputs))  # fmt: skip
+
+
 def _pace_of_spans(checkpoint: Checkpoint, candidate: Candidate, fold: Fold, profile: Profile) -> Pace:
     """States of all tokens once, then a head on them."""
     tokens = tokens_a_row(profile, candidate["max_tokens"])
@@ -149,7 +153,7 @@ def _at_chosen(chosen: Candidate, task: Task, rows: Sequence[Row], state: Path) 
     """(rows, features), or (words, features), of the layer and pooling that were chosen."""
     if task.head == "tags":
         checkpoint = catalog.find(chosen.checkpoint)
-        layer = layers_for_words(checkpoint.layers).index(chosen["layer"])
+        layer = body.heights(checkpoint.layers).index(chosen["layer"])
         return np.asarray(_word_features(chosen, task, rows, state)[layer], dtype=np.float32)
     return _at(_features(chosen, task, rows, state), int(chosen["layer"]), poolings(chosen).index(chosen["pooling"]))
 
@@ -163,7 +167,7 @@ def _tagger(candidate: Candidate, task: Task, fold: Fold, state: Path, monitor: 
     """Features of words from the layer that a probe likes best, into a linear head: no layer is the usual one here."""
     checkpoint = catalog.find(candidate.checkpoint)
     x, v = (_word_features(candidate, task, rows, state) for rows in (fold.train, fold.validation))
-    layers = layers_for_words(checkpoint.layers)
+    layers = body.heights(checkpoint.layers)
     tried = [number for number, layer in enumerate(layers) if layer <= candidate["depth"]]
     best = max(tried, key=lambda n: calibrate.probe(task, fold, x[n].astype(np.float32), v[n].astype(np.float32)))
     found = calibrate.fit_head(task, fold, x[best].astype(np.float32), v[best].astype(np.float32), monitor)
@@ -176,18 +180,13 @@ def _tagger(candidate: Candidate, task: Task, fold: Fold, state: Path, monitor: 
     )  # fmt: skip
 
 
-def layers_for_words(layers: int) -> list[int]:
-    """The layers whose features of words are kept: all would take gigabytes, and neighbours are alike."""
-    return sorted({max(1, round(layers * share)) for share in WORD_LAYERS})
-
-
 def _word_features(candidate: Candidate, task: Task, rows: Sequence[Row], state: Path) -> np.ndarray:
-    """(layers, words, width) of `layers_for_words`, computed once a run."""
+    """(layers, words, width) of `body.heights`, computed once a run."""
     checkpoint = catalog.find(candidate.checkpoint)
     reader = body.tokenizer(checkpoint, max_tokens=candidate["max_tokens"])
     reader.no_truncation()
     read = windows(reader, words_in(rows, task.inputs), max_tokens=candidate["max_tokens"])
-    return stored.word_features(body.load(checkpoint), checkpoint, read, layers=layers_for_words(checkpoint.layers),
+    return stored.word_features(body.load(checkpoint), checkpoint, read, layers=body.heights(checkpoint.layers),
                                 folder=state.parent / "shared")  # fmt: skip
 
 

@@ -34,11 +34,18 @@ LAST = "last"
 """The state of the last token, which alone has read all others where every token reads to its left."""
 WORDS = "words"
 """Stands for a pooling where the states of single tokens are wanted, to be pooled by word or over windows."""
+HEIGHTS = (1 / 3, 1 / 2, 2 / 3, 1)
+"""Shares of all layers at which features are looked at where not all are."""
 
 
 def middle(layers: int) -> int:
     """How many layers lie below the upper half, which is what is fine-tuned where time is short."""
     return layers - max(1, layers // 2)
+
+
+def heights(layers: int) -> list[int]:
+    """The layers at `HEIGHTS`: all would take gigabytes where words are many, and neighbours are alike."""
+    return sorted({max(1, round(layers * share)) for share in HEIGHTS})
 
 
 class Texted(ABC):

@@ -1,8 +1,7 @@
-"""What a body says of many texts: features and hidden states, computed once a run and kept on disk."""
+"""What a body says of many texts: features and hidden states, computed once and kept on disk, for later runs too."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -31,6 +28,9 @@ from cutler.models.body import (
     tokenizer,
     width_of,
 )  # fmt: skip
+from cutler.models.kept import Entry, place_of
+from cutler.models.keys import digest_of as digest_of  # families name their own arrays by it
+from cutler.models.keys import entry_of, file_of
 from cutler.models.machine import there
 from cutler.models.onnx import batches
 from cutler.models.packed import Packed, pack
@@ -64,11 +64,16 @@ def pooled_layers(body: nn.Module, encoded: Encoded, *, keep: Mapping[int, Path]
 
 @torch.inference_mode()
 def word_layers(
-    body: nn.Module, read: Windows, *, layers: Sequence[int], keep: Mapping[int, Path] | None = None
-) -> np.ndarray:
-    """(layers, words, width) in half precision: features of words in the states after so many layers, and as above."""
+    body: nn.Module, read: Windows, *, layers: Sequence[int], keep: Mapping[int, Path] | None = None,
+    types: list[np.ndarray] | None = None,
+) -> np.ndarray:  # fmt: skip
+    """(layers, words, width) in half precision: features of words in the states after so many layers, and as above.
+
+    `types` are the segments of the windows' tokens, where they have several.
+    """
     found = np.zeros((len(layers), read.n_words, width_of(body)), dtype=np.float16)
-    for places, states, _ in _passes(body, of_windows(read), keep or {}):
+    encoded = of_windows(read) if types is None else Encoded(read.ids, types)
+    for places, states, _ in _passes(body, encoded, keep or {}):
         chosen = read.words_of(places)
         for number, layer in enumerate(layers):
             found[number, chosen] = read.means(states[layer].clamp(-6e4, 6e4).numpy(), places)
@@ -183,121 +188,115 @@ def _half(states: Tensor) -> np.ndarray:
 def stored_states(
     body: nn.Module, checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, folder: Path
 ) -> States:
-    """`token_states` of texts, computed once a run and kept in `folder`."""
+    """`token_states` of texts, computed once and kept in `folder`."""
     encoded = encode(reader, texts)
-    file = _states_file(checkpoint, reader, texts, depth=config_of(body).num_hidden_layers, folder=folder)
-    return States(_stored(body, encoded, file), encoded.starts)
+    depth = config_of(body).num_hidden_layers
+    return States(_stored(body, encoded, _states(checkpoint, reader, texts, depth, folder)), encoded.starts)
 
 
 def stored_encoded(body: nn.Module, checkpoint: Checkpoint, encoded: Encoded, *, folder: Path) -> States:
-    """`token_states` of what was encoded already, computed once a run and kept in `folder`."""
+    """`token_states` of what was encoded already, computed once and kept in `folder`."""
     read = digest_of([part.tobytes() for part in (*encoded.ids, *encoded.types)])
-    name = digest_of([checkpoint.digest, str(config_of(body).num_hidden_layers), "encoded", read])[:16]
-    return States(_stored(body, encoded, folder / f"{name}.npy"), encoded.starts)
+    parts = checkpoint.digest, str(config_of(body).num_hidden_layers), "encoded", read
+    return States(_stored(body, encoded, entry_of(checkpoint, parts, folder)), encoded.starts)
 
 
 def stored_word_states(body: nn.Module, checkpoint: Checkpoint, read: Windows, *, folder: Path) -> WordStates:
-    """`token_states` of windows, computed once a run and kept in `folder`."""
+    """`token_states` of windows, computed once and kept in `folder`."""
     encoded = of_windows(read)
-    file = _word_states_file(checkpoint, read, depth=config_of(body).num_hidden_layers, folder=folder)
-    return WordStates(_stored(body, encoded, file), encoded.starts, read)
+    entry = _word_states(checkpoint, read, config_of(body).num_hidden_layers, folder)
+    return WordStates(_stored(body, encoded, entry), encoded.starts, read)
 
 
-def _stored(body: nn.Module, encoded: Encoded, file: Path) -> np.ndarray:
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        token_states(body, encoded, partial := file.with_suffix(".partial"))
-        partial.replace(file)
-    found: np.ndarray = np.load(file, mmap_mode="r")
+def _stored(body: nn.Module, encoded: Encoded, entry: Entry) -> np.ndarray:
+    found = entry.array()
+    if found is None:
+        token_states(body, encoded, partial := entry.begin())
+        found = entry.sealed(partial)
     return found
 
 
-def _states_file(checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, depth: int, folder: Path) -> Path:
-    parts = [checkpoint.digest, str(depth), str(_limit(reader)), digest_of(texts)]
-    return folder / f"{digest_of(parts)[:16]}.npy"
+def _states(checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, depth: int, folder: Path | None) -> Entry:
+    return entry_of(checkpoint, (checkpoint.digest, str(depth), str(_limit(reader)), digest_of(texts)), folder)
 
 
-def _word_states_file(checkpoint: Checkpoint, read: Windows, *, depth: int, folder: Path) -> Path:
-    return folder / f"{digest_of([checkpoint.digest, str(depth), digest_of([i.tobytes() for i in read.ids])])[:16]}.npy"
+def _word_states(checkpoint: Checkpoint, read: Windows, depth: int, folder: Path | None) -> Entry:
+    return entry_of(checkpoint, (checkpoint.digest, str(depth), digest_of([ids.tobytes() for ids in read.ids])), folder)
 
 
-def cached(folder: Path, parts: Sequence[object], compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array that `compute` gives, kept in `folder` under a digest of `parts`."""
-    file = _file(folder, parts)
-    if file.is_file():
-        return load_file(file)["array"]
-    folder.mkdir(parents=True, exist_ok=True)
-    array = compute()
-    partial = file.with_suffix(".partial")
-    save_file({"array": np.ascontiguousarray(array)}, partial)
-    partial.replace(file)
-    return array
+def cached(
+    folder: Path | None, parts: Sequence[object], compute: Callable[[], np.ndarray], *, of: Checkpoint | None = None
+) -> np.ndarray:
+    """The array that `compute` gives, kept in `folder` under a digest of `parts`.
 
-
-def _file(folder: Path, parts: Sequence[object]) -> Path:
-    return folder / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.safetensors"
-
-
-def digest_of(texts: Sequence[object]) -> str:
-    """A digest of texts and their order, for naming what was computed from them."""
-    found = hashlib.sha256()
-    for text in texts:
-        found.update(repr(text).encode())
-    return found.hexdigest()
+    Where it depends on nothing but `parts` and the checkpoint it is `of`, it is kept for later runs, too.
+    """
+    entry = entry_of(of, parts, folder) if of else Entry(file_of(folder, parts) if folder else None)
+    return entry.made(compute)
 
 
 def features(
-    body: nn.Module, checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, folder: Path
+    body: nn.Module, checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, folder: Path | None
 ) -> np.ndarray:
-    """`pooled_layers` of texts, computed once a run: kept in `folder`, keyed by checkpoint, length and texts.
+    """`pooled_layers` of texts, computed once: kept in `folder`, keyed by checkpoint, length and texts.
 
     The states below the upper half of the layers are kept beside it, where `stored_states` will look for them.
     """
     def computed() -> np.ndarray:
         encoded, depth = encode(reader, texts), middle(checkpoint.layers)
-        file = _states_file(checkpoint, reader, texts, depth=depth, folder=folder)
-        return _keeping(encoded, depth, file, body, lambda keep: pooled_layers(body, encoded, keep=keep))
+        entry = _states(checkpoint, reader, texts, depth, folder)
+        return _keeping(encoded, depth, entry, body, lambda keep: pooled_layers(body, encoded, keep=keep))
 
-    return cached(folder, _features(checkpoint, reader, texts), computed)
+    return cached(folder, _features(checkpoint, _limit(reader), texts), computed, of=checkpoint)
 
 
 def word_features(
-    body: nn.Module, checkpoint: Checkpoint, read: Windows, *, layers: Sequence[int], folder: Path
+    body: nn.Module, checkpoint: Checkpoint, read: Windows, *, layers: Sequence[int], folder: Path | None
 ) -> np.ndarray:
-    """`word_layers` of windows, computed once a run and kept in `folder`; states of the middle layer as above."""
+    """`word_layers` of windows, computed once and kept in `folder`; states of the middle layer as above."""
     depth = middle(checkpoint.layers)
-    file = _word_states_file(checkpoint, read, depth=depth, folder=folder)
+    entry = _word_states(checkpoint, read, depth, folder)
+    tokens = digest_of([ids.tobytes() for ids in read.ids])
     cut = digest_of([read.words.tobytes(), read.tokens.tobytes()])  # the same tokens may be those of other words
-    return cached(folder, ("words", tuple(layers), file.stem, cut, read.n_words), lambda: _keeping(
-        of_windows(read), depth, file, body, lambda keep: word_layers(body, read, layers=layers, keep=keep)
-    ))  # fmt: skip
+    parts = "words", tuple(layers), checkpoint.digest, depth, tokens, cut, read.n_words
+    return cached(folder, parts, lambda: _keeping(
+        of_windows(read), depth, entry, body, lambda keep: word_layers(body, read, layers=layers, keep=keep)
+    ), of=checkpoint)  # fmt: skip
 
 
 def _keeping(
-    encoded: Encoded, depth: int, file: Path, body: nn.Module, compute: Callable[[Mapping[int, Path]], np.ndarray]
+    encoded: Encoded, depth: int, entry: Entry, body: nn.Module, compute: Callable[[Mapping[int, Path]], np.ndarray]
 ) -> np.ndarray:
-    """What `compute` gives; where they are small enough, the states after `depth` layers are kept in `file` too."""
-    partial = file.with_suffix(".partial")
-    small = kept(float(encoded.lengths.sum()), width_of(body))
-    found = compute({depth: partial} if small else {})
-    if small:
-        partial.replace(file)
+    """What `compute` gives; where they are small enough, the states after `depth` layers are kept, too."""
+    if entry.file is None or not kept(float(encoded.lengths.sum()), width_of(body)):
+        return compute({})
+    partial = entry.begin()
+    found = compute({depth: partial})
+    entry.sealed(partial)
     return found
 
 
 def known_features(checkpoint: Checkpoint, reader: Tokenizer, texts: Texts, *, folder: Path) -> np.ndarray | None:
     """(texts, width): the mean of the last layer, as `features` left it in `folder` earlier in the run, if it did."""
-    file = _file(folder, _features(checkpoint, reader, texts))
-    if not file.is_file():
-        return None
-    with safe_open(file, "numpy") as opened:
-        array = opened.get_slice("array")
-        last = array.get_shape()[0] - 1
-        return np.asarray(array[last : last + 1, :1][0, 0])
+    found = run_features(checkpoint, _limit(reader), texts, folder=folder)
+    return None if found is None else np.asarray(found[-1, 0])
 
 
-def _features(checkpoint: Checkpoint, reader: Tokenizer, texts: Texts) -> tuple[object, ...]:
-    return "features", checkpoint.digest, _limit(reader), digest_of(texts)
+def run_features(checkpoint: Checkpoint, limit: int, texts: Texts, *, folder: Path) -> np.ndarray | None:
+    """What `features` left in `folder` earlier in the run, if it did; what other runs left does not count."""
+    return Entry(file_of(folder, _features(checkpoint, limit, texts))).array()
+
+
+def known(checkpoint: Checkpoint, limit: int, texts: Texts) -> bool:
+    """Whether `features` of these texts, and the states below the upper half, are kept from an earlier run."""
+    depth = middle(checkpoint.layers)
+    parts = _features(checkpoint, limit, texts), (checkpoint.digest, str(depth), str(limit), digest_of(texts))
+    places = [place_of(entry_of(checkpoint, each, None).key) for each in parts]
+    return all(place is not None and place.is_file() for place in places)
+
+
+def _features(checkpoint: Checkpoint, limit: int, texts: Texts) -> tuple[object, ...]:
+    return "features", checkpoint.digest, limit, digest_of(texts)
 
 
 def _limit(reader: Tokenizer) -> int:

@@ -58,6 +58,7 @@ def _shown(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> d
         "sure": sentences.sure(record),
         "growth": growth.figure(record),
         "grown": growth.sentences(record),
+        "clues": view.clues(record),
         "limits": view.limits(record),
         "stages": _parts(record.seconds),
         "classes": _parts(dict(sorted(record.profile.classes.items(), key=lambda item: -item[1]))),

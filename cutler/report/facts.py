@@ -47,6 +47,7 @@ def as_json(record: Record, evidence: Evidence, findings: Sequence[Finding]) -> 
             "checkpoints": [_checkpoint(each) for each in record.checkpoints],
             "machine": record.machine,
             "domains": record.domains,
+            "clues": [each.as_json() for each in record.clues],
         }
     )
     return told

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from cutler.report import words
-from cutler.report.figures import Chart
+from cutler.report.figures import Chart, natural
 from cutler.report.foreseen import COSTS
-from cutler.types import Cost, Evidence, Interval, Record, Trial
+from cutler.types import AVERAGED, Clue, Clues, Cost, Evidence, Interval, Record, Trial
 
 WEAKEST = 12
 MOST_LABELS = 400
 MATRIX = 40
 PAIRS = 12
 TRIAL_ORDER = ("complete", "stopped", "failed", "infeasible")
+
+
+ESTIMATORS = {"probe": "linear probe", "neighbours": "nearest neighbours", "h_score": "H-score", "log_me": "LogME",
+              "alignment": "distance to what answers"}  # fmt: skip
+LIKE_SCORES = ("probe", "neighbours")
+
+
+@dataclass(frozen=True)
+class Hinted:
+    """What cheap evidence said of a checkpoint, an estimator a cell, and what the best trial of each family reached."""
+
+    checkpoint: str
+    place: str
+    cells: list[tuple[str, str]]
+    reached: list[tuple[str, str]]
+    below: bool
 
 
 @dataclass(frozen=True)
@@ -160,6 +177,36 @@ def matrix(evidence: Evidence) -> list[tuple[str, list[tuple[int, float]]]]:
         (label, [(times, round(times / max(sum(line), 1), 3)) for times in line])
         for label, line in zip(evidence.labels, evidence.confusion, strict=True)
     ]
+
+
+def clues(record: Record) -> list[Hinted]:
+    """Cheap evidence beside what was trained, the most promising checkpoint first.
+
+    What is in the unit of the metric is of the best layer; H-score and LogME are of the mean of all layers, by which
+    whole checkpoints are compared.
+    """
+    return [_hinted(each, record) for each in record.clues]
+
+
+def _hinted(clues: Clues, record: Record) -> Hinted:
+    whole = next((each for each in clues.places if each.layer == AVERAGED), clues.best)
+    cells = [(ESTIMATORS[name], _estimated(name, (clues.best if name in LIKE_SCORES else whole).told[name]))
+             for name in ESTIMATORS if name in clues.best.told]  # fmt: skip
+    best: dict[str, Trial] = {}
+    for trial in sorted(record.trials, key=lambda trial: trial.score if trial.score == trial.score else -9e9):
+        if trial.candidate.checkpoint == clues.checkpoint and trial.score == trial.score:
+            best[trial.candidate.family] = trial
+    reached = [(family, words.value(natural(trial, record.metric), record.metric)) for family, trial in best.items()]
+    return Hinted(PurePath(clues.checkpoint).name, _place_in(clues.best), cells, reached[::-1], clues.below)
+
+
+def _place_in(clue: Clue) -> str:
+    where = "all layers" if clue.layer == AVERAGED else f"layer {clue.layer}"
+    return where if clue.pooling == "words" else f"{where}, {clue.pooling}"
+
+
+def _estimated(name: str, value: float) -> str:
+    return words.number(100 * value) if name in LIKE_SCORES else words.number(value)
 
 
 def limits(record: Record) -> list[tuple[str, str, str, float]]:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from cutler import catalog, registry
 from cutler.errors import CheckpointError, ConstraintError, MissingPackage, UsageError
-from cutler.search import advice, combining, foresight, ladder
+from cutler.search import advice, combining, evidence, foresight, ladder
 from cutler.search.clock import Clock
 from cutler.search.journal import Journal
 from cutler.search.picking import pick
 from cutler.search.planning import Planner
 from cutler.search.trials import Bench
-from cutler.types import Constraints, Fold, Pick, Plan, PlanItem, Profile, Task, Trial
+from cutler.types import Clues, Constraints, Fold, Pick, Plan, PlanItem, Profile, Task, Trial
 
 __all__ = ["Found", "families_of", "picked", "refuse_impossible", "run"]
 
@@ -27,12 +27,15 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Found:
-    """What a search leaves: all trials, the plan as it was carried out, seconds by family, whether it was cut short."""
+    """What a search leaves: all trials, the plan as it was carried out, seconds by family, whether it was cut short,
+    and what cheap evidence said of checkpoints.
+    """
 
     trials: tuple[Trial, ...]
     plan: Plan
     seconds: Mapping[str, float]
     interrupted: bool = False
+    clues: tuple[Clues, ...] = ()
 
 
 def run(
@@ -52,6 +55,7 @@ def run(
         work.journal = journal
     trials = [bench.infeasible(candidate, why) for candidate, why in work.infeasible]
     done: list[PlanItem] = []
+    clues: tuple[Clues, ...] = ()
     interrupted = False
     try:
         with clock.holding(kept_s(work, clock.budget_s)):
@@ -60,6 +64,7 @@ def run(
                 for trial, item in _one_by_one(once, bench, fixed=fixed, progress=progress):
                     trials.append(trial)
                     done.append(item)
+                clues = clues or evidence.told(work, done, bench)
                 steps = [item for item in items if bench.in_steps(item)]
                 climbed, carried = ladder.climb(steps, bench, fixed=fixed, progress=progress)
                 trials += climbed
@@ -77,7 +82,8 @@ def run(
         trials += [bench.stopped(item, "interrupted before it was complete") for item in missed]
         done += [replace(item, until=()) for item in missed]
     plan = work if isinstance(work, Plan) else work.plan()
-    return Found(foresight.told(trials, task.head), replace(plan, items=tuple(done)), bench.seconds, interrupted)
+    return Found(foresight.told(trials, task.head), replace(plan, items=tuple(done)), bench.seconds, interrupted,
+                 clues)  # fmt: skip
 
 
 def kept_s(work: Planner | Plan, budget_s: float) -> float:

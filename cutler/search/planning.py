@@ -13,10 +13,10 @@ from itertools import groupby
 from typing import Any
 
 from cutler import registry
-from cutler.search import sizing
+from cutler.search import evidence, sizing
 from cutler.search.clock import Clock
 from cutler.search.journal import Journal
-from cutler.types import Candidate, Constraints, Family, Fold, Pace, Plan, PlanItem, Profile, Task
+from cutler.types import Candidate, Clues, Constraints, Family, Fold, Pace, Plan, PlanItem, Profile, Task
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Planner:
     `shared` names the work on all rows that is planned by now, and need not be done again. `named` says that the user
     named families or checkpoints; otherwise what is costly is `held` back where there is no time to spare. `quoting`
     says that a model may hold texts of the user's rows. Stages that stand in the `journal` are not sized again.
+    `clues` are what cheap evidence says of checkpoints.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Planner:
         self.seed, self.threads, self.budget_s = seed, threads, constraints.budget_s
         self.families, self.named, self.quoting, self.share = tuple(families), named, quoting, ONE_SHOT_SHARE
         self.kept_s, self.journal = 0.0, Journal()
+        self.clues: tuple[Clues, ...] = ()
         self.planned: list[PlanItem] = []
         self.shared: set[str] = set()
         self.answers_s: dict[Candidate, float] = {}
@@ -125,12 +127,15 @@ class Planner:
             "feasible": [candidate.key for _, candidate in self.feasible], "dropped": self.dropped,
             "shared": sorted(self.shared), "kept_s": self.kept_s,
             "answers_s": {candidate.key: seconds for candidate, seconds in self.answers_s.items()},
+            "clues": [each.as_json() for each in self.clues],
         }  # fmt: skip
 
     def _recall(self, told: Mapping[str, Any]) -> None:
         """Goes on from what `_told` said after the same stage."""
         of_key = {candidate.key: candidate for _, candidate in self.proposed}
-        self.feasible = [each for each in self.proposed if each[1].key in told["feasible"]]
+        self.clues = tuple(Clues.from_json(each) for each in told["clues"])
+        able = [each for each in self.proposed if each[1].key in told["feasible"]]
+        self.feasible = evidence.ordered(able, self.clues)
         self.dropped = [(name, why) for name, why in told["dropped"]]
         self.shared, self.kept_s = set(told["shared"]), told["kept_s"]
         self.answers_s = {of_key[key]: seconds for key, seconds in told["answers_s"].items() if key in of_key}
@@ -192,6 +197,7 @@ class Planner:
             self.dropped += [(candidate.name, left) for _, candidate in heavy]
             self.feasible = []
             return []
+        heavy = self._in_order(heavy)
         items: list[PlanItem] = []
         paced = self._paced([(f, c) for f, c in _dearest_first(heavy) if not f.trained_in_steps])
         left_s = self.left_s
@@ -212,6 +218,13 @@ class Planner:
             items += found
             left_s -= sum(item.seconds for item in found)
         return items
+
+    def _in_order(self, heavy: list[tuple[Family, Candidate]]) -> list[tuple[Family, Candidate]]:
+        """What starts from checkpoints, in the order of cheap evidence, which is gathered once."""
+        self.clues = self.clues or evidence.gather(self.task, self.fold, self.profile, heavy, seed=self.seed,
+                                                   left_s=self.left_s)  # fmt: skip
+        self.feasible = evidence.ordered(self.feasible, self.clues)
+        return [item for item in self.feasible if item in heavy]
 
     def _light(self) -> list[PlanItem]:
         """Small networks, among themselves: after equally long, one that starts from pretrained layers would win."""
@@ -246,7 +259,7 @@ class Planner:
         if climbers and not items and not self.planned:  # nothing else was asked for: a little is better than nothing
             return [sizing.lone(*climbers[0], self.fold, self.clock)]
         self.dropped += dropped
-        return items
+        return evidence.best_first(items, self.clues)
 
     def _climbers(self, *, light: bool) -> list[tuple[Candidate, Pace]]:
         paced = self._paced([(f, c) for f, c in self.feasible if f.trained_in_steps and f.light == light])
@@ -257,8 +270,9 @@ class Planner:
 
     @property
     def last(self) -> tuple[str, ...]:
-        """The families that are costly for this task."""
-        return tuple({family.name: None for family, _ in self.proposed if self._costly(family)})
+        """The families that are costly for this task, and the checkpoints that cheap evidence puts clearly below."""
+        costly = {family.name: None for family, _ in self.proposed if self._costly(family)}
+        return (*costly, *evidence.below(self.clues))
 
     def _costly(self, family: Family) -> bool:
         return self.task.head in family.costly

@@ -61,7 +61,8 @@ def ladder_of(
     The slowest, which has most to train, stays as long as it gets enough epochs alone, and the quickest make room
     for it; otherwise it goes itself. Of equally slow ones the last counts as the slowest where it stays, and the first
     where it goes: families propose what is worth most last. Of small networks (`light`) those that start from nothing
-    go first, then the slowest. Before any other goes, families that are to `make_room` do, the slowest first.
+    go first, then the slowest. Before any other goes, families and checkpoints that are to `make_room` do, the
+    slowest first.
     """
     alive, dropped = list(candidates), []
     while alive:
@@ -74,7 +75,7 @@ def ladder_of(
             break
         left = f"{max(left_s, 0):.0f} s are {'for small networks' if light else 'left'}"
         why = f"{left}, too few for {enough} steps of {most_s:.2f} s"
-        costly = [item for item in alive if item[0].family in make_room]
+        costly = [item for item in alive if item[0].family in make_room or item[0].checkpoint in make_room]
         if light:
             gone = min(alive, key=lambda item: (item[0].checkpoint != "", -item[1].step_s))
         elif costly and len(costly) < len(alive):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cutler.types.clues import AVERAGED, Clue, Clues
 from cutler.types.explanations import Attention, Explanation, Faithfulness, Neighbour, Piece, Reason
 from cutler.types.findings import Advice, Evidence, Finding, Record
 from cutler.types.limits import LIMITS, UNNOTICED, WITHIN, Constraints, Cost, seconds
@@ -32,10 +33,10 @@ from cutler.types.rows import (
 from cutler.types.trials import Candidate, Checkpoint, Pace, Pick, Plan, PlanItem, Status, Trial
 
 __all__ = [
-    "CARRIED", "COLUMNS", "ID", "LIMITS", "NAN", "NEIGHBOURS", "UNNOTICED", "WITHIN", "Advice", "Answer",
-    "Architecture", "Attention", "Beside", "Candidate", "Checkpoint", "Combiner", "Compressor", "Constraints", "Cost",
-    "Evidence", "Explanation", "Faithfulness", "Family", "Finding", "Fold", "Head", "Interval", "Model", "Monitor",
-    "Neighbour", "Objective", "Pace", "Pick", "Piece", "Plan", "PlanItem", "Profile", "Reason", "Record", "Row",
-    "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial", "Vocabulary", "rows_of",
-    "seconds", "without_nan",
+    "AVERAGED", "CARRIED", "COLUMNS", "ID", "LIMITS", "NAN", "NEIGHBOURS", "UNNOTICED", "WITHIN", "Advice", "Answer",
+    "Architecture", "Attention", "Beside", "Candidate", "Checkpoint", "Clue", "Clues", "Combiner", "Compressor",
+    "Constraints", "Cost", "Evidence", "Explanation", "Faithfulness", "Family", "Finding", "Fold", "Head", "Interval",
+    "Model", "Monitor", "Neighbour", "Objective", "Pace", "Pick", "Piece", "Plan", "PlanItem", "Profile", "Reason",
+    "Record", "Row", "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial", "Vocabulary",
+    "rows_of", "seconds", "without_nan",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from cutler.types.clues import Clues
 from cutler.types.limits import Constraints
 from cutler.types.rows import NAN, Interval, Profile, without_nan
 from cutler.types.trials import Checkpoint, Pick, Plan, Trial
@@ -46,7 +47,7 @@ class Record:
     `seconds` is the wall-clock of each stage by name; `calibration` says on which part and how many rows the
     probabilities were calibrated, and the temperature found; `checkpoints` describes those that trials used;
     `domains` says by name of a checkpoint how near the training texts are to what it was pretrained on; `advice` what
-    would make the pick better.
+    would make the pick better; `clues` what features of checkpoints say of the task in closed form.
     """
 
     task: str
@@ -65,6 +66,7 @@ class Record:
     version: str = ""
     domains: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     advice: Advice = Advice(why_not="nobody asked")
+    clues: Sequence[Clues] = ()
 
     @property
     def picked_checkpoints(self) -> list[Checkpoint]:
