@@ -133,7 +133,7 @@ class Planner:
     def _recall(self, told: Mapping[str, Any]) -> None:
         """Goes on from what `_told` said after the same stage."""
         of_key = {candidate.key: candidate for _, candidate in self.proposed}
-        self.clues = tuple(Clues.from_json(each) for each in told["clues"])
+        self.clues = tuple(Clues.from_json(each) for each in told.get("clues", ()))
         able = [each for each in self.proposed if each[1].key in told["feasible"]]
         self.feasible = evidence.ordered(able, self.clues)
         self.dropped = [(name, why) for name, why in told["dropped"]]
