@@ -17,6 +17,7 @@ from cutler.models.ensemble import member_folder
 from cutler.models.finder import Finder
 from cutler.search import combining, sizing
 from cutler.search.clock import Clock
+from cutler.search.trials import DRAWS
 from cutler.types import ID, Beside, Candidate, PlanItem, Profile, Row, Splits, Table, Task
 
 ENOUGH = 200
@@ -75,7 +76,7 @@ def items(
     What is trained in steps gets the time that the others and the answers leave, in equal shares. Raises UsageError
     where the bundle lacks the weights that a family trains.
     """
-    whole, model = fitted.model.candidate, fitted.folder / "model"
+    whole, model = _one_draw(fitted.model.candidate), fitted.folder / "model"
     folders = {member: member_folder(model, number) for number, member in enumerate(whole.members)} or {whole: model}
     paces = {}
     for candidate, folder in folders.items():
@@ -97,6 +98,11 @@ def items(
             for stage, (candidate, pace) in enumerate(trained, start=1)
         ]  # fmt: skip
     return (*at_once, *in_steps, *anew)
+
+
+def _one_draw(candidate: Candidate) -> Candidate:
+    """What goes on from the mean of several models is one model: it is trained, and no longer averaged."""
+    return replace(candidate.without(DRAWS), members=tuple(map(_one_draw, candidate.members)))
 
 
 def _lay(fitted: Bundle, candidate: Candidate, model: Path, place: Path) -> None:

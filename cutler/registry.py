@@ -16,7 +16,7 @@ from cutler.types import Combiner, Compressor, Family, Objective, Task
 
 P = TypeVar("P")
 EXTRA_OF = {
-    **dict.fromkeys(("torch", "transformers", "onnx", "accelerate", "peft", "gguf"), "train"),
+    **dict.fromkeys(("torch", "transformers", "onnx", "accelerate", "peft", "gguf", "optuna"), "train"),
     **dict.fromkeys(("ctranslate2", "sacrebleu", "rouge_score"), "text"),
     "bm25s": "retrieval", "captum": "explain", "lightgbm": "tree",
 }  # fmt: skip

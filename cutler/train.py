@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from cutler.errors import Stopped, UsageError
 from cutler.models import machine, update
+from cutler.models.averaging import Mean
 from cutler.models.states import bucketed
 from cutler.types import Monitor
 
@@ -38,6 +39,8 @@ MOST_TOKENS = 8192
 class Recipe:
     """How to train. `decay` is the share of the steps over which the learning rate falls to zero.
 
+    A `careful` run also judges the mean of the weights over these steps, and keeps what an earlier, shorter run of the
+    same state was liked for where it finds nothing better.
     `batch` counts rows; where these are of more than `MOST_TOKENS` tokens together, or do not fit into memory, a batch
     is cut into parts whose gradients add up.
     """
@@ -49,6 +52,7 @@ class Recipe:
     weight_decay: float = 0.01
     clip: float = 1.0
     layer_decay: float = 1.0
+    careful: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def run(
     optimizer = _optimizer(groups, recipe)
     progress, kept = _resume(network, optimizer, state, until)
     turn = int(until * (1 - recipe.decay))
+    kept = _best_before(state, progress, recipe) or kept
+    mean = Mean(network, after=turn if recipe.careful else until, until=until)
     started = time.perf_counter()
     network.train()
     try:
@@ -103,14 +109,17 @@ def run(
             _step(network, optimizer, examples, places, recipe)
             progress.step += 1
             progress.tokens += int(examples.lengths[places].sum())
+            mean.add(progress.step)
             if progress.step % every == 0 or progress.step == until or _asked_for(monitor, progress.step):
                 kept = _check(network, evaluate, progress, kept)
                 if keep and progress.step < turn:
                     _save(network, optimizer, progress, kept, state, until)
                 monitor(progress.step, progress.best)
+        kept = _averaged(network, evaluate, progress, kept, mean, monitor)
     except Stopped as stop:
         _ended(stop, progress, kept)
     progress.seconds = time.perf_counter() - started
+    _save_best(kept, progress, state, recipe)
     if kept:
         network.load_state_dict(kept, strict=False)
     network.eval()
@@ -210,6 +219,17 @@ def _check(
     return {name: p.detach().clone() for name, p in network.named_parameters() if p.requires_grad}
 
 
+def _averaged(
+    network: nn.Module, evaluate: Callable[[], float], progress: Progress, kept: dict[str, Tensor], mean: Mean,
+    monitor: Monitor,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Score the mean of the last weights, if there is one, as `_check` does."""
+    if mean.take_place():
+        kept = _check(network, evaluate, progress, kept)
+        monitor(progress.step, progress.best)
+    return kept
+
+
 def _stream(lengths: np.ndarray, batch: int, seed: int, *, skip: int) -> Iterator[np.ndarray]:
     """Batches without end; the epoch's number and the seed alone decide them, so that any step can be found again."""
     size = math.ceil(len(lengths) / batch)
@@ -255,7 +275,7 @@ def _resume(
 
     With it the best weights so far, where that was a run to the same end; one to another end looks for its own.
     """
-    tensors, told = _read(state)
+    tensors, told = _read(state / "state.safetensors")
     if not tensors or told["step"] > until:  # of a longer run
         return Progress(), {}
     weights = {name.removeprefix("weight."): t for name, t in tensors.items() if name.startswith("weight.")}
@@ -274,10 +294,9 @@ def _resume(
     return Progress(told["step"], told["best"], told["best_step"], told["tokens"]), kept
 
 
-def _read(state: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the progress in a state; none where there is none, or where it was cut short."""
-    file = state / "state.safetensors"
-    if not has_state(state):
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the progress in a file; none where there is none, or where it was cut short."""
+    if not file.is_file():
         return {}, {}
     try:
         with safe_open(file, "pt") as opened:
@@ -286,3 +305,25 @@ def _read(state: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, SafetensorError, ValueError) as error:
         log.warning("%s cannot be read, training begins anew: %s", file, error)
         return {}, {}
+
+
+def _save_best(kept: dict[str, Tensor], progress: Progress, state: Path, recipe: Recipe) -> None:
+    """Write what validation liked best so far, for a run that goes on from here."""
+    if not recipe.careful or not kept:
+        return
+    state.mkdir(parents=True, exist_ok=True)
+    partial = state / "best.partial"
+    save_file({name: t.contiguous() for name, t in kept.items()}, partial,
+              metadata={"progress": json.dumps({"best": progress.best, "best_step": progress.best_step})})  # fmt: skip
+    partial.replace(state / "best.safetensors")
+
+
+def _best_before(state: Path, progress: Progress, recipe: Recipe) -> dict[str, Tensor]:
+    """The weights that an earlier run of this state was liked for, its score put into `progress`, if it is as good."""
+    if not (recipe.careful and progress.step):
+        return {}
+    tensors, told = _read(state / "best.safetensors")
+    if not tensors or told["best"] < progress.best:
+        return {}
+    progress.best, progress.best_step = told["best"], int(told["best_step"])
+    return tensors

@@ -37,6 +37,7 @@ DOORS = {
     "onnxruntime": {"models", "compress"},
     "ctranslate2": {"models"},
     "captum": {"models"},
+    "optuna": {"search"},
     **dict.fromkeys(("torch", "transformers", "peft", "accelerate"), TRAINING),
 }
 

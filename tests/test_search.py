@@ -195,6 +195,13 @@ def test_a_ladder_never_trains_longer_than_its_most_epochs_on_many_rows():
     assert item.until[-1] == registry.family("encoder").epochs[1] * (4000 // 32)
 
 
+def test_a_candidate_alone_that_has_time_for_all_its_epochs_is_judged_after_half_of_them_too():
+    (item,), _ = sizing.ladder_of(climbers([0.001]), BIG, 3600.0)
+    assert item.until == (375, 750)
+    short, _ = sizing.ladder_of(climbers([0.2]), BIG, 100.0)
+    assert len(short[0].until) == 1
+
+
 # --- small networks beside large ones
 
 

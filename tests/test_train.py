@@ -296,3 +296,54 @@ def test_a_run_that_goes_on_does_not_score_its_start_again(tmp_path):
 def test_seconds_of_checks_are_told_apart(tmp_path):
     progress = Setting(tmp_path).run(10, evaluate=lambda: time.sleep(0.02) or 1.0, every=5)
     assert 0.04 <= progress.checking_s < progress.seconds
+
+
+CAREFUL = train.Recipe(learning_rate=0.02, batch=8, warmup=2, careful=True)
+
+
+def scored(*scores):
+    return iter(scores).__next__
+
+
+def test_the_mean_of_the_weights_over_the_decay_is_judged_in_the_end_and_kept_where_it_is_liked_as_well(tmp_path):
+    taken = Setting(tmp_path / "taken", recipe=CAREFUL)
+    seen = []
+    taken.run(20, evaluate=lambda: seen.append(taken.weights()) or 0.5, every=1)
+    assert taken.told[-2:] == [(20, 0.5), (20, 0.5)]
+    assert torch.allclose(taken.weights(), torch.stack(seen[12:20]).mean(dim=0), atol=1e-6)
+    left = Setting(tmp_path / "left", recipe=CAREFUL)
+    left.run(20, evaluate=scored(0.5, 0.4), every=1000)
+    assert torch.equal(left.weights(), seen[19])
+
+
+def test_a_run_that_ends_early_averages_nothing(tmp_path):
+    setting, monitor = Setting(tmp_path, recipe=CAREFUL), Asking(17)
+    setting.run(20, monitor=monitor, every=1000)
+    assert monitor.heard == [17]
+
+
+def test_what_a_shorter_run_was_liked_for_stays_where_the_longer_finds_nothing_better(tmp_path):
+    short = Setting(tmp_path, recipe=CAREFUL)
+    short.run(10, evaluate=scored(0.9, 0.1))
+    longer = Setting(tmp_path, recipe=CAREFUL)
+    progress = longer.run(20, evaluate=scored(0.8, 0.7))
+    assert (progress.best, progress.best_step, progress.step) == (0.9, 10, 20)
+    assert torch.equal(longer.weights(), short.weights())
+    better = Setting(tmp_path, recipe=CAREFUL)
+    assert better.run(30, evaluate=scored(0.95, 0.7)).best_step == 30
+    assert not torch.equal(better.weights(), short.weights())
+
+
+@pytest.mark.parametrize("last", [0.95, 0.1])
+def test_a_careful_run_that_died_in_its_decay_ends_as_one_that_was_not_disturbed(last, tmp_path):
+    def killed(step, score):
+        if step == 16:
+            raise KeyboardInterrupt
+
+    whole = Setting(tmp_path / "whole", recipe=CAREFUL)
+    whole.run(20, evaluate=scored(0.9, 0.1, 0.2, last), every=8)
+    with pytest.raises(KeyboardInterrupt):
+        Setting(tmp_path / "died", recipe=CAREFUL).run(20, evaluate=scored(0.9, 0.1), every=8, monitor=killed)
+    again = Setting(tmp_path / "died", recipe=CAREFUL)
+    assert again.run(20, evaluate=scored(0.1, 0.2, last), every=8).best == max(0.9, last)
+    assert torch.equal(again.weights(), whole.weights())

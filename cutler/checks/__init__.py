@@ -11,6 +11,7 @@ from cutler.checks import (  # each registers its checks
     of_pick,  # noqa: F401
     of_result,  # noqa: F401
     of_search,  # noqa: F401
+    of_seeds,  # noqa: F401
 )
 from cutler.checks.base import CHECKS, SEVERITIES, Check, NotApplicable, Seen
 from cutler.types import Evidence, Finding, Record

@@ -34,7 +34,7 @@ class EnsembleOfFamilies(Combiner):
     def propose(
         self, task: Task, rows: Sequence[Row], labels: Sequence[str], scored: Mapping[Candidate, np.ndarray]
     ) -> list[Candidate]:
-        """From the best on, the model that lowers the loss of the blend most joins it, one of a family at most."""
+        """From the best on, the model that lowers the loss of the blend most joins it, one of a family and seed."""
         if len(rows) < LEAST_ROWS or not scored:
             return []
         weighing = _Weighing(task, rows, labels)
@@ -42,10 +42,10 @@ class EnsembleOfFamilies(Combiner):
         members = [min(alone, key=lambda candidate: alone[candidate])]
         reached, found = alone[members[0]], list[Candidate]()
         while len(members) < MOST_MEMBERS:
-            used = {member.family for member in members}
+            used = {_kind(member) for member in members}
             tries = {
                 candidate: weighing.loss([*(scored[each] for each in members), scored[candidate]])
-                for candidate in scored if candidate.family not in used
+                for candidate in scored if _kind(candidate) not in used
             }  # fmt: skip
             best = min(tries, key=lambda candidate: tries[candidate], default=None)
             if best is None or tries[best] >= reached:
@@ -68,6 +68,11 @@ class EnsembleOfFamilies(Combiner):
             decision = calibrate.weighed(task, decision, crossed, rows)
         weights = weighing.weights(scores, np.arange(len(weighing.coded)))
         return Ensemble(candidate, decision, members=members, weights=weights), crossed
+
+
+def _kind(candidate: Candidate) -> tuple[str, int]:
+    """The family, and which draw of it: another seed errs on other rows."""
+    return candidate.family, int(candidate.get("draw", 0))
 
 
 class _Weighing:

@@ -66,7 +66,8 @@ def paced(candidate: Candidate, fold: Fold, profile: Profile) -> Pace:
 
 
 def recipe_of(candidate: Candidate) -> train.Recipe:
-    return train.Recipe(candidate["learning_rate"], batch=int(candidate.get("batch", 32)), warmup=20)
+    return train.Recipe(candidate["learning_rate"], batch=int(candidate.get("batch", 32)), warmup=20,
+                        careful=True)  # fmt: skip
 
 
 def own_sentences(corpus: Sequence[str], seed: int) -> list[tuple[str, int]]:

@@ -68,7 +68,8 @@ def depth_of(checkpoint: Checkpoint, candidate: Candidate) -> int:
 
 
 def recipe_of(candidate: Candidate) -> train.Recipe:
-    return train.Recipe(candidate["learning_rate"], batch=int(candidate.get("batch", 32)), warmup=20)
+    return train.Recipe(candidate["learning_rate"], batch=int(candidate.get("batch", 32)), warmup=20,
+                        careful=True)  # fmt: skip
 
 
 def ending(checkpoint: Checkpoint, *, max_tokens: int) -> Tokenizer:

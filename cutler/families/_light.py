@@ -23,7 +23,7 @@ from cutler.models.base import Decision, decision_in, texts_of
 from cutler.models.light import Layers, Light, Small, arranged, stored, weights_of
 from cutler.models.network import InTorch
 from cutler.models.states import digest_of
-from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Task
+from cutler.types import Candidate, Checkpoint, Cost, Family, Fold, Monitor, Pace, Profile, Range, Task
 
 WIDTH = 128
 """Numbers a token's vector has, whatever the checkpoint's."""
@@ -31,6 +31,7 @@ MOST_KEPT = 32_000
 """Tokens with a vector of their own: those of training, then those of low ids, which are common in most tokenizers."""
 SPREAD = 0.3
 """The standard deviation of vectors at the start."""
+DROPOUT = 0.3
 MOST_TOKENS = 512
 PACKED_S, READING_S, LEARNED_MB = 5.0, 3.0, 0.3
 """Seconds to fit the first head, export and measure the graph; to read a checkpoint; and a learned tokenizer's size."""
@@ -53,6 +54,9 @@ class SmallNetwork(Family):
         limit = pace.tokens_needed(profile, most=MOST_TOKENS)
         params = {"width": WIDTH, "size": self.size, "learning_rate": 1e-3, "max_tokens": limit}
         return [Candidate(self.name, name, params) for name in ("", *encoders)]
+
+    def space(self, candidate: Candidate) -> dict[str, Range]:
+        return {"learning_rate": Range(3e-4, 3e-3, log=True), "dropout": Range(0.1, 0.5, usual=DROPOUT)}
 
     def estimate(self, candidate: Candidate, profile: Profile) -> Cost:
         weights = weights_of(self.layers, candidate["width"], candidate["size"])
@@ -104,7 +108,7 @@ class _Learnt(Course):
             layers.load_state_dict(weights)
         targets = Targets(task, fold.train, known=decision_in(start).labels if start.is_dir() else ())
         self.learnt = Light(arranged(table, place, seen), layers, n_sides=len(sides), n_scores=targets.width,
-                            dropout=0.3)  # fmt: skip
+                            dropout=candidate.get("dropout", DROPOUT))  # fmt: skip
         super().__init__(candidate, task, fold, targets=targets, sides=sides, checks=checks, network=self.learnt,
                          recipe=recipe_of(candidate), state=state, seed=seed)  # fmt: skip
 
@@ -179,4 +183,4 @@ def _tokens(candidate: Candidate, profile: Profile) -> tuple[int, int]:
 
 
 def recipe_of(candidate: Candidate) -> train.Recipe:
-    return train.Recipe(candidate["learning_rate"])
+    return train.Recipe(candidate["learning_rate"], careful=True)

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from cutler import catalog, train
+from cutler import calibrate, catalog, train
 from cutler.families import _contrast, _vectors
 from cutler.families._course import CHECKING, MOST_CHECKED, Course
 from cutler.families._spans import Spans, tokens_a_row, tokens_of_windows
 from cutler.families._targets import Targets
 from cutler.models import body as bodies
-from cutler.models import local, lora, pace
+from cutler.models import local, lora, pace, soup
 from cutler.models import states as stored
 from cutler.models.base import Decision, decision_in, sides_of, texts_of, words_in
 from cutler.models.longtexts import LOCAL, WINDOWS, in_windows, locally
@@ -38,6 +38,7 @@ from cutler.types import (
     Monitor,
     Pace,
     Profile,
+    Range,
     Row,
     Scalar,
     Task,
@@ -49,6 +50,7 @@ LARGE = 5e7
 """Weights in layers from which on little of a checkpoint is trained, too: those of the base sizes, and above."""
 LITTLE = {lora.BIAS: 1e-3, lora.LORA: 5e-4}
 """Learning rates where little is trained: each of these weights has to move further."""
+DROPOUT = 0.1
 
 
 class Encoder(Family):
@@ -56,6 +58,7 @@ class Encoder(Family):
     heads = ("class", "classes", "number", "tags", "span", "vector")
     trained_in_steps = True
     packed_s = PACKED_S
+    mixes = ("class", "classes", "number", "tags")
 
     def propose(self, task: Task, profile: Profile, checkpoints: Sequence[str]) -> list[Candidate]:
         known = [(name, catalog.find(name)) for name in checkpoints]
@@ -101,6 +104,44 @@ class Encoder(Family):
                     answer_s=layer_s * checkpoint.layers,
                     shares=pace.features_of(checkpoint, candidate["max_tokens"], way) if kept else "")  # fmt: skip
 
+    def epochs_of(self, candidate: Candidate) -> tuple[int, int]:
+        most = int(candidate.get("epochs", self.epochs[1]))
+        return min(self.epochs[0], most), most
+
+    def space(self, candidate: Candidate) -> dict[str, Range]:
+        rate = candidate["learning_rate"]
+        found = {
+            "learning_rate": Range(rate / 5, rate * 3, log=True),
+            "epochs": Range(choices=(2, 4, 6, 10), usual=self.epochs[1]),
+            "batch": Range(choices=(16, 32, 64), usual=32),
+        }
+        if candidate.get("own_sentences") is None:
+            found |= {
+                "weight_decay": Range(1e-3, 0.1, log=True, usual=0.01),
+                "layer_decay": Range(0.7, 1.0, usual=1.0),
+            }
+        if candidate.get("joint") is not None:
+            found["dropout"] = Range(0.0, 0.3, usual=DROPOUT)
+        if candidate.get("joint") is not None and not locally(candidate) and trained_of(candidate) == lora.WHOLE:
+            found["trained_layers"] = Range(choices=tuple(halves(catalog.find(candidate.checkpoint))))
+        return found
+
+    def mix(
+        self, candidate: Candidate, task: Task, fold: Fold, *, folders: Sequence[Path], state: Path
+    ) -> Model:
+        head = soup.mixed(folders, state / "mixed")
+        source, decision = catalog.find(candidate.checkpoint), decision_in(folders[0])
+        body = bodies.load(catalog.read(state / "mixed", name=candidate.checkpoint))
+        found = Transformer(
+            candidate, decision, body=local.reading(body, candidate["max_tokens"]) if locally(candidate) else body,
+            pooling=pooling_of(task, candidate), tokenizer=bodies.tokenizer(source, max_tokens=candidate["max_tokens"]),
+            head=head, joint=candidate["joint"], max_tokens=candidate["max_tokens"], source=Path(source.path),
+            keep_weights=True,
+        )  # fmt: skip
+        if decision.thresholds:
+            found.decision = calibrate.decide(task, decision, found.scores(fold.validation), fold.validation)
+        return found
+
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
     ) -> Model:
@@ -130,11 +171,12 @@ class _Tuned(Course):
             self.body = local.reading(self.body, candidate["max_tokens"])
             self.source = replace(self.source, digest=f"{self.source.digest} {LOCAL}")  # its states are others
         self.depth = self.source.layers - candidate["trained_layers"]
-        self.pooling = bodies.WORDS if task.head == "tags" or in_windows(candidate) else "mean"
+        self.pooling = pooling_of(task, candidate)
         sides, checks = (self._stored(task, rows, candidate, state) for rows in (fold.train, fold.validation))
         targets = Targets(task, fold.train, known=decision_in(start).labels if start.is_dir() else ())
         self.upper = Upper(self.body, depth=self.depth, pooling=self.pooling, n_sides=len(sides),
-                           n_scores=targets.width, dropout=0.1).requires_grad_(True)  # fmt: skip
+                           n_scores=targets.width, dropout=candidate.get("dropout", DROPOUT))  # fmt: skip
+        self.upper.requires_grad_(True)
         lora.restrict(self.upper.upper, trained_of(candidate))
         super().__init__(candidate, task, fold, targets=targets, sides=sides, checks=checks, network=self.upper,
                          recipe=recipe_of(candidate), state=state, seed=seed)  # fmt: skip
@@ -184,6 +226,11 @@ def _of_spans(family: str, profile: Profile, known: Sequence[tuple[str, Checkpoi
     ]  # fmt: skip
 
 
+def pooling_of(task: Task, candidate: Candidate) -> str:
+    """How states become what the head reads: by word where words, or windows as words, are what is read."""
+    return bodies.WORDS if task.head == "tags" or in_windows(candidate) else "mean"
+
+
 def halves(checkpoint: Checkpoint) -> list[int]:
     """How many layers are trained: the upper half, or all."""
     return sorted({checkpoint.layers - bodies.middle(checkpoint.layers), checkpoint.layers})
@@ -217,4 +264,7 @@ def trained_of(candidate: Candidate) -> str:
 
 
 def recipe_of(candidate: Candidate) -> train.Recipe:
-    return train.Recipe(candidate["learning_rate"], batch=int(candidate.get("batch", 32)))
+    return train.Recipe(
+        candidate["learning_rate"], batch=int(candidate.get("batch", 32)),
+        weight_decay=candidate.get("weight_decay", 0.01), layer_decay=candidate.get("layer_decay", 1.0), careful=True,
+    )  # fmt: skip

@@ -1,4 +1,6 @@
-"""Propose, drop what cannot fit; floors first, then what is frozen, then what is trained; combine; measure; pick."""
+"""Propose, drop what cannot fit; floors first, then what is frozen, then what is trained, and what is best again with
+other settings and seeds; combine; measure; pick.
+"""  # fmt: skip
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from pathlib import Path
 
 from cutler import catalog, registry
 from cutler.errors import CheckpointError, ConstraintError, MissingPackage, UsageError
-from cutler.search import advice, combining, evidence, foresight, ladder
+from cutler.search import advice, combining, evidence, finalists, foresight, ladder, tuning
 from cutler.search.clock import Clock
 from cutler.search.journal import Journal
 from cutler.search.picking import pick
@@ -59,14 +61,14 @@ def run(
     interrupted = False
     try:
         with clock.holding(kept_s(work, clock.budget_s)):
-            for items in stages_of(work) if isinstance(work, Plan) else work.stages():
+            for items in stages_of(work) if isinstance(work, Plan) else _stages(work, trials, bench):
                 once = [item for item in items if not bench.in_steps(item) and not item.candidate.members]
                 for trial, item in _one_by_one(once, bench, fixed=fixed, progress=progress):
                     trials.append(trial)
                     done.append(item)
                 clues = clues or evidence.told(work, done, bench)
                 steps = [item for item in items if bench.in_steps(item)]
-                climbed, carried = ladder.climb(steps, bench, fixed=fixed, progress=progress)
+                climbed, carried = ladder.climb(steps, bench, fixed=fixed, progress=progress, earlier=trials)
                 trials += climbed
                 done += carried
         with clock.holding(advice.room_s(clock.budget_s)):
@@ -89,6 +91,13 @@ def run(
 def kept_s(work: Planner | Plan, budget_s: float) -> float:
     """Seconds to keep for what comes after single models: combinations, then advice."""
     return combining.room_s(work, budget_s) + advice.room_s(budget_s)
+
+
+def _stages(work: Planner, trials: Sequence[Trial], bench: Bench) -> Iterator[list[PlanItem]]:
+    """What is planned before anything is known, then what the trials so far, to which others come, speak for."""
+    yield from work.stages()
+    yield from tuning.waves(work, trials, bench)
+    yield from finalists.draws(work, trials, bench)
 
 
 def stages_of(plan: Plan) -> Iterator[list[PlanItem]]:

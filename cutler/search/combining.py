@@ -14,7 +14,7 @@ from cutler.models.base import decision_in
 from cutler.models.ensemble import member_folder
 from cutler.search.planning import NO_MEMBERS, Planner
 from cutler.search.sizing import at_best
-from cutler.search.trials import Bench, answers_of, load, scored, scores_of
+from cutler.search.trials import DRAW, Bench, answers_of, load, scored, scores_of
 from cutler.types import Candidate, Cost, Plan, PlanItem, Trial
 
 log = logging.getLogger(__name__)
@@ -62,16 +62,19 @@ def as_fitted(item: PlanItem, able: Mapping[Candidate, Trial]) -> PlanItem:
 
 
 def _proposed(able: Mapping[Candidate, Trial], bench: Bench) -> list[PlanItem]:
-    """What each way of combining proposes of the best of every family, of those that know all labels."""
+    """What each way of combining proposes of the best of every family, of those that know all labels.
+
+    What was trained again with another seed is another model.
+    """
     vectors = bench.task.head == "vector"
     used = [trial for trial in able.values()
             if trial.candidate.family not in NO_MEMBERS and (scored(trial) or vectors)]  # fmt: skip
     if len(used) < 2 or not bench.clock.allows(PROPOSING_S):
         return []
     labels = max(map(labels_of, used), key=len)
-    best: dict[str, Trial] = {}
+    best: dict[tuple[str, int], Trial] = {}
     for trial in sorted((trial for trial in used if labels_of(trial) == labels), key=lambda trial: trial.score):
-        best[trial.candidate.family] = trial
+        best[trial.candidate.family, int(trial.candidate.get(DRAW, 0))] = trial
     of_best = {trial.candidate: judged_by(trial, bench) for trial in best.values()}
     answered = bench.profile.n_test + bench.profile.n_calibration
     return [

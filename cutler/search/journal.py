@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class Rung:
     """How a candidate came to the end of a rung: as the ladder judges it, or the reason why it `failed`.
 
     `until` and `cut` are steps as in a `PlanItem`; `fitted_s` are the seconds of fitting the candidate had by then,
-    `took_s` those of this rung.
+    `took_s` those of this rung. `missed` says which bar it missed, `curve` holds (step, best score) of all its checks.
     """
 
     until: int
@@ -38,6 +38,8 @@ class Rung:
     failed: str = ""
     fitted_s: float = 0.0
     took_s: float = 0.0
+    missed: str = ""
+    curve: Sequence[Sequence[Any]] = ()
 
 
 @dataclass(frozen=True)

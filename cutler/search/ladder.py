@@ -1,13 +1,19 @@
-"""Successive halving over what trains in steps: all on the first rung, the best on the next, from where it stood."""
+"""Successive halving over what trains in steps: all on the first rung, the best on the next, from where it stood.
+
+On its way each is held against those that stand on the same rung already, and against the best of whatever was fitted
+before; what cannot come near by its curve is given up there.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cutler.errors import Stopped
+from cutler.search.bars import Bar, room
 from cutler.search.journal import Rung
 from cutler.search.sizing import DECAY, most_steps, survivors
 from cutler.search.trials import Bench
@@ -16,6 +22,10 @@ from cutler.types import Model, PlanItem, Trial
 log = logging.getLogger(__name__)
 
 LEAST_STEPS = 20
+NEAR = 0.15
+"""What ends so much of the way from the worst to the best below the best may still add to a combination."""
+CHECKED = 1000
+"""Validation rows that are scored during training, at most."""
 FINISH_S = 8.0
 """Seconds to export the winner and to measure it, at least; what the slowest before it took, where that is more."""
 
@@ -32,19 +42,23 @@ class Climber:
     score: float = float("-inf")
     step: int = 0
     step_s: float = 0.0
+    curve: list[tuple[int, float]] = field(default_factory=list)
 
 
 def climb(
-    items: Sequence[PlanItem], bench: Bench, *, fixed: bool, progress: Callable[[str, float], None]
-) -> tuple[list[Trial], list[PlanItem]]:
-    """The trials of all items, and the items as they were carried out."""
+    items: Sequence[PlanItem], bench: Bench, *, fixed: bool, progress: Callable[[str, float], None],
+    earlier: Sequence[Trial] = (),
+) -> tuple[list[Trial], list[PlanItem]]:  # fmt: skip
+    """The trials of all items, and the items as they were carried out; `earlier` are those that were tried before."""
     alive = [Climber(item) for item in items if item.until]
     done = [item for item in items if not item.until]
     trials = [bench.left_out(item) for item in done]
     for rung in range(max((len(item.until) for item in items), default=0)):
+        stay = survivors(len(items), rung)
         for climber in list(alive):
             progress(f"training {climber.item.candidate.name}", bench.clock.share)
-            ended = _rise(climber, rung, bench, fixed=fixed)
+            here = alive[: alive.index(climber)]
+            ended = _rise(climber, rung, bench, fixed=fixed, bars=_bars(climber, rung, here, earlier, bench, stay=stay))
             if ended is not None:
                 alive.remove(climber)
                 trials.append(ended)
@@ -75,14 +89,38 @@ def _losers(alive: Sequence[Climber], items: Sequence[PlanItem], rung: int) -> l
     return list(alive[1 if last else survivors(len(items), rung) :])
 
 
+def _bars(
+    climber: Climber, rung: int, here: Sequence[Climber], earlier: Sequence[Trial], bench: Bench, *, stay: int
+) -> list[Bar]:
+    """What a candidate has to come to, to be one of those that `stay` of a rung, and near the best of other families.
+
+    None where too little is known to tell what far below means, and none across families where the user's limits may
+    favour what scores less.
+    """
+    known = [trial for trial in earlier if trial.status == "complete" and math.isfinite(trial.score)]
+    scale = max((trial.score for trial in known), default=0.0) - min((trial.score for trial in known), default=0.0)
+    until, n_rows = climber.item.until, min(len(bench.fold.validation), CHECKED)
+    if scale <= 0 or rung >= len(until):
+        return []
+    bars, ahead = [], sorted(here, key=lambda each: -each.score)[stay - 1 : stay]
+    if ahead and rung + 1 < len(until):
+        bars.append(Bar(ahead[0].score, ahead[0].item.candidate.name, until[rung], room(scale, n_rows)))
+    if not bench.constraints.floors:
+        best = max(known, key=lambda trial: trial.score)
+        near = max(NEAR, bench.constraints.tolerance / 100 / scale)
+        wanted = min(best.score, math.inf if bench.constraints.target is None else bench.constraints.target)
+        bars.append(Bar(wanted, best.candidate.name, until[-1], room(scale, n_rows, near=near)))
+    return bars
+
+
 def _beaten(loser: Climber, alive: Sequence[Climber], bench: Bench) -> Trial:
     by = f"{alive[0].item.candidate.name} scored {alive[0].score:.4f}" if alive else "another went on"
     reason = f"{by} on the same rung, this {loser.score:.4f}"
     return bench.stopped(loser.item, reason, score=loser.score, step=loser.step)
 
 
-def _rise(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Trial | None:
-    """Train one candidate to the end of a rung; its trial, where that ended it.
+def _rise(climber: Climber, rung: int, bench: Bench, *, fixed: bool, bars: Sequence[Bar]) -> Trial | None:
+    """Train one candidate to the end of a rung, or until it misses a bar; its trial, where that ended it.
 
     Where time does not allow the rung, the candidate stays as the last one left it, and its item ends there.
     """
@@ -94,13 +132,20 @@ def _rise(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Trial | 
         climber.item = replace(climber.item, until=planned[:rung])
         return None if climber.score > float("-inf") else bench.out_of_time(climber.item)
     climber.item = replace(climber.item, until=(*planned[:rung], until, *planned[rung + 1 :]))
-    found = _known(climber, rung, bench) or _trained(climber, rung, bench, fixed=fixed)
+    found = _known(climber, rung, bench) or _trained(climber, rung, bench, fixed=fixed, bars=bars)
     if found.failed:
         return bench.died(climber.item, found.failed)
     climber.score, climber.step, climber.step_s = found.score, found.step, found.step_s
     if found.cut and not fixed:
-        climber.item = replace(climber.item, until=climber.item.until[: rung + 1], cut=found.cut)
-    return None
+        ended = climber.item.until[: rung + 1]
+        climber.item = replace(climber.item, until=ended, cut=found.cut, given_up=found.missed)
+    return _given_up(climber, bench) if rung + 1 == len(climber.item.until) else None
+
+
+def _given_up(climber: Climber, bench: Bench) -> Trial | None:
+    """The trial of a candidate that was found hopeless, now or when its plan was carried out first."""
+    why = climber.item.given_up
+    return bench.stopped(climber.item, why, score=climber.score, step=climber.step) if why else None
 
 
 def _known(climber: Climber, rung: int, bench: Bench) -> Rung | None:
@@ -109,13 +154,15 @@ def _known(climber: Climber, rung: int, bench: Bench) -> Rung | None:
     if found is not None:
         bench.spent[climber.item.candidate] = found.fitted_s
         bench.credit(climber.item.candidate.family, found.took_s)
+        climber.curve = [(step, score) for step, score in found.curve]
     return found
 
 
-def _trained(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Rung:
+def _trained(climber: Climber, rung: int, bench: Bench, *, fixed: bool, bars: Sequence[Bar]) -> Rung:
     """Climb a rung and note it, whatever becomes of it."""
     item, began, failed = climber.item, time.monotonic(), bench.journal.deadly(climber.item, str(rung))
-    watch = Watch(bench, cut=(item.cut if rung + 1 == len(item.until) else 0) if fixed else None)
+    cut = (item.cut if rung + 1 == len(item.until) else 0) if fixed else None
+    watch = Watch(bench, cut=cut, bars=bars, curve=climber.curve)
     if not failed:
         bench.journal.begin(item, str(rung), item.until[rung])
         try:
@@ -124,7 +171,8 @@ def _trained(climber: Climber, rung: int, bench: Bench, *, fixed: bool) -> Rung:
         except Exception as error:  # whatever a candidate dies of, the others go on, and the record says why
             failed = bench.failed(item, error).reason
     fitted_s, took_s = bench.spent.get(item.candidate, 0.0), time.monotonic() - began
-    found = Rung(item.until[rung], watch.best, watch.step, watch.step_s, watch.cut, failed, fitted_s, took_s)
+    found = Rung(item.until[rung], watch.best, watch.step, watch.step_s, watch.cut, failed, fitted_s, took_s,
+                 watch.missed, tuple(watch.curve))  # fmt: skip
     bench.journal.rise(item, rung, found)
     return found
 
@@ -153,15 +201,20 @@ def _finished(climber: Climber, bench: Bench) -> Trial:
 
 
 class Watch:
-    """A monitor that keeps the best score, and ends a run that overstays what the clock has left.
+    """A monitor that keeps the best score, and ends a run that overstays what the clock has left or misses a bar.
 
-    With a `cut` the clock is not asked: the run ends at that step, or where it is 0, as planned.
+    With a `cut` neither clock nor bars are asked: the run ends at that step, or where it is 0, as planned. `curve`
+    holds the checks of earlier rungs, to which those of this one are added.
     """
 
-    def __init__(self, bench: Bench, *, cut: int | None) -> None:
+    def __init__(
+        self, bench: Bench, *, cut: int | None, bars: Sequence[Bar] = (), curve: list[tuple[int, float]] | None = None
+    ) -> None:
         self.clock, self.fixed, self.cut = bench.clock, cut is not None, cut or 0
         self.best, self.step = float("-inf"), 0
         self.times: list[tuple[float, int]] = []
+        self.bars, self.missed = bars, ""
+        self.curve = [] if curve is None else curve
 
     @property
     def step_s(self) -> float:
@@ -185,3 +238,17 @@ class Watch:
         if 0 < self.cut <= step if self.fixed else self.late:
             self.cut = step
             raise Stopped("the budget is spent")
+        if not self.fixed and self._hopeless(step):
+            self.cut = step
+            raise Stopped(self.missed)
+
+    def _hopeless(self, step: int) -> bool:
+        """Whether the curve with this check misses a bar. A rung begins before the last one ended: its steps are new
+        from there on.
+        """  # fmt: skip
+        if self.curve and step <= self.curve[-1][0]:
+            self.curve[-1] = self.curve[-1][0], max(self.curve[-1][1], self.best)
+            return False
+        self.curve.append((step, self.best))
+        self.missed = next(filter(None, (bar.missed(self.curve) for bar in self.bars)), "")
+        return bool(self.missed)

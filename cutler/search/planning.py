@@ -32,8 +32,8 @@ MUCH = 0.35
 """Where more of the budget than this is left when all is done, what was dropped for lack of time is planned anew."""
 SPARE_S, SPARE_SHARE = 1800.0, 0.1
 """What is costly for the task is tried from a budget of so many seconds on; if in one go, in this share of the rest."""
-AGAIN = 4
-"""The number of the first stage that is planned anew."""
+AGAIN, FURTHER = 4, 10
+"""The numbers of the first stage that is planned anew, and of the first that follows from what was reached."""
 NO_MEMBERS = ("majority",)
 """Families that no combination gains from."""
 
@@ -95,6 +95,34 @@ class Planner:
         if not dry and (self.journal.stage(AGAIN) or self._much_is_left):
             self._forget()
             yield from self._sized((self._one_shots, self._light, self._ladder), first=AGAIN)
+
+    @property
+    def begun(self) -> list[PlanItem]:
+        """The items of the next further stage, where an earlier run had begun it."""
+        known = self.journal.stage(self._next)
+        return known[0] if known else []
+
+    @property
+    def _next(self) -> int:
+        return max([FURTHER, *(item.stage + 1 for item in self.planned)])
+
+    def further(self, items: Sequence[PlanItem]) -> list[PlanItem]:
+        """These items as one more stage, after all that are planned; or those that an earlier run had there."""
+        found = self._stage(self._next, lambda: list(items))
+        self.planned += found
+        self._reserve(self.planned)
+        return found
+
+    def wave(self, candidates: Sequence[Candidate], share: float) -> list[PlanItem]:
+        """One more stage in which all of these climb, in a share of what is left; none where that is too short."""
+        if self.begun:
+            again = {item.candidate for item in self.begun} <= set(candidates)
+            return self.further([]) if again else []
+        proposed = [(registry.family(candidate.family), candidate) for candidate in candidates]
+        self.feasible += proposed
+        climbers = self._climbing(proposed)
+        items, dropped = sizing.ladder_of(climbers, self.fold, share * self.left_s)
+        return [] if dropped or len(items) < len(candidates) else self.further(items)
 
     def _sized(
         self, stages: Sequence[Callable[[], list[PlanItem]]], *, first: int = 0, dry: bool = False
@@ -262,10 +290,12 @@ class Planner:
         return evidence.best_first(items, self.clues)
 
     def _climbers(self, *, light: bool) -> list[tuple[Candidate, Pace]]:
-        paced = self._paced([(f, c) for f, c in self.feasible if f.trained_in_steps and f.light == light])
+        return self._climbing([(f, c) for f, c in self.feasible if f.trained_in_steps and f.light == light])
+
+    def _climbing(self, candidates: Sequence[tuple[Family, Candidate]]) -> list[tuple[Candidate, Pace]]:
         return [
             (c, replace(pace, row_s=0.0) if pace.shares in self.shared
-             else replace(pace, fixed_s=pace.fixed_s + pace.shared_s)) for c, pace in paced
+             else replace(pace, fixed_s=pace.fixed_s + pace.shared_s)) for c, pace in self._paced(candidates)
         ]  # fmt: skip
 
     @property

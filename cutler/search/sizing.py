@@ -19,6 +19,8 @@ DECAY = 0.4
 """The share of a rung that is run again when the next one goes on from the stable part."""
 RUNGS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (0.25, 1.0)}
 MANY_RUNGS = (0.12, 0.35, 1.0)
+TWICE = (0.5, 1.0)
+"""The rungs of a candidate alone that time allows its most epochs: on small noisy sets half of them may be better."""
 SLACK = 0.95
 
 
@@ -112,10 +114,13 @@ def batch_of(candidate: Candidate) -> int:
 
 
 def _climber(candidate: Candidate, pace: Pace, fold: Fold, work_s: float, n_alive: int) -> PlanItem:
-    steps = int(min(work_s / pace.step_s, most_steps(candidate, len(fold.train))))
+    most, affordable = most_steps(candidate, len(fold.train)), work_s / pace.step_s
+    steps = int(min(affordable, most))
     rows = min(len(fold.train), steps * batch_of(candidate)) if pace.row_s else len(fold.train)
-    until = tuple(max(LEAST_STEPS // 2, int(steps * share)) for share in rungs_for(n_alive))
-    seconds = pace.fixed_s + pace.row_s * (rows + len(fold.validation)) + until[-1] * pace.step_s
+    again = n_alive == 1 and affordable > most * (1 + DECAY * TWICE[0])
+    until = tuple(max(LEAST_STEPS // 2, int(steps * share)) for share in (TWICE if again else rungs_for(n_alive)))
+    trained = until[-1] + (DECAY * until[0] if again else 0.0)
+    seconds = pace.fixed_s + pace.row_s * (rows + len(fold.validation)) + trained * pace.step_s
     return PlanItem(candidate, rows, until, seconds)
 
 

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SCORES, ANSWERS = "validation.safetensors", "validation.json"
 """What a trial's model scored on validation, or answered where it scores no labels."""
+DRAW, DRAWS = "draw", "draws"
+"""The parameter of a candidate that is trained again with another seed, and of the mean of so many such models."""
 LEARNED_ROWS, LEAST_LEARNED, LEARNED_S = 200, 20, 1.0
 """How many training rows a model is judged on that was trained in steps, and for how long at most."""
 
@@ -65,7 +67,8 @@ class Bench:
             self.seconds[family] = self.seconds.get(family, 0.0) + time.monotonic() - began
 
     def in_steps(self, item: PlanItem) -> bool:
-        return not item.candidate.members and registry.family(item.candidate.family).trained_in_steps
+        alone = not item.candidate.members and not item.candidate.get(DRAWS)
+        return alone and registry.family(item.candidate.family).trained_in_steps
 
     def state(self, candidate: Candidate) -> Path:
         return self.folder / candidate.key
@@ -87,11 +90,13 @@ class Bench:
             self.spent[candidate] = self.spent.get(candidate, 0.0) + time.monotonic() - began
 
     def fit(self, item: PlanItem, until: int, monitor: Monitor) -> Model:
-        with self.counted(item.candidate):
-            return registry.family(item.candidate.family).fit(
-                item.candidate, self.task, self.cut(item.rows), state=self.state(item.candidate), until=until,
-                monitor=monitor, seed=self.seed,
-            )  # fmt: skip
+        family, candidate, state = registry.family(item.candidate.family), item.candidate, self.state(item.candidate)
+        with self.counted(candidate):
+            if candidate.get(DRAWS):
+                folders = [self.state(each) / "model" for each in draws_of(candidate)]
+                return family.mix(candidate, self.task, self.fold, folders=folders, state=state)
+            return family.fit(candidate, self.task, self.cut(item.rows), state=state, until=until, monitor=monitor,
+                              seed=seed_of(candidate, self.seed))  # fmt: skip
 
     def complete(self, item: PlanItem) -> Trial:
         """Fit, save, judge and measure; an error ends the trial, not the search, and is kept as its reason."""
@@ -233,6 +238,18 @@ class Bench:
 
     def died(self, item: PlanItem, why: str) -> Trial:
         return replace(self.stopped(item, why), status="failed")
+
+
+def seed_of(candidate: Candidate, seed: int) -> int:
+    """The seed that a candidate is fitted with: that of the run, or, of a further draw, one that follows from it."""
+    draw = int(candidate.get(DRAW, 0))
+    return int(np.random.default_rng([seed, draw]).integers(2**31)) if draw else seed
+
+
+def draws_of(candidate: Candidate) -> list[Candidate]:
+    """The candidates whose models a candidate of several draws is the mean of."""
+    alone = candidate.without(DRAWS)
+    return [alone, *(alone.having({DRAW: number}) for number in range(1, int(candidate[DRAWS])))]
 
 
 def load(trial: Trial) -> Stored:

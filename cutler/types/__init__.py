@@ -30,13 +30,13 @@ from cutler.types.rows import (
     rows_of,
     without_nan,
 )
-from cutler.types.trials import Candidate, Checkpoint, Pace, Pick, Plan, PlanItem, Status, Trial
+from cutler.types.trials import Candidate, Checkpoint, Pace, Pick, Plan, PlanItem, Range, Status, Trial
 
 __all__ = [
     "AVERAGED", "CARRIED", "COLUMNS", "ID", "LIMITS", "NAN", "NEIGHBOURS", "UNNOTICED", "WITHIN", "Advice", "Answer",
     "Architecture", "Attention", "Beside", "Candidate", "Checkpoint", "Clue", "Clues", "Combiner", "Compressor",
     "Constraints", "Cost", "Evidence", "Explanation", "Faithfulness", "Family", "Finding", "Fold", "Head", "Interval",
-    "Model", "Monitor", "Neighbour", "Objective", "Pace", "Pick", "Piece", "Plan", "PlanItem", "Profile", "Reason",
+    "Model", "Monitor", "Neighbour", "Objective", "Pace", "Pick", "Piece", "Plan", "PlanItem", "Profile", "Range", "Reason",
     "Record", "Row", "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial", "Vocabulary",
     "rows_of", "seconds", "without_nan",
 ]  # fmt: skip

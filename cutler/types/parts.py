@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cutler.errors import UsageError
 from cutler.types.limits import Cost
 from cutler.types.rows import Answer, Fold, Head, Profile, Row
-from cutler.types.trials import Candidate, Pace
+from cutler.types.trials import Candidate, Pace, Range
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,7 +164,8 @@ class Family(ABC):
     picked is stated over the best of them. What is `textless` also serves rows that hold columns and no text. For
     `costly` heads others do as well at a fraction of the cost: there it is tried where the user names it, or where
     there is time to spare, and makes room for the others. Of the seconds that `pace` foresees, `packed_s` are those of
-    exporting and measuring, which are no training.
+    exporting and measuring, which are no training. For heads that it `mixes` the weights of models that were trained
+    with different seeds may be averaged: they started from the same.
     """
 
     name: ClassVar[str]
@@ -178,6 +179,7 @@ class Family(ABC):
     costly: ClassVar[tuple[Head, ...]] = ()
     textless: ClassVar[bool] = False
     packed_s: ClassVar[float] = 0.0
+    mixes: ClassVar[tuple[Head, ...]] = ()
 
     def serves(self, task: Task | type[Task]) -> bool:
         """Whether it can answer this task: its head, and what its rows hold to be read."""
@@ -203,11 +205,21 @@ class Family(ABC):
         """`epochs`, of families whose candidates differ in them."""
         return self.epochs
 
+    def space(self, candidate: Candidate) -> Mapping[str, Range]:
+        """Which parameters of this candidate may be varied where there is time for that, and what each may be."""
+        return {}
+
     @abstractmethod
     def fit(
         self, candidate: Candidate, task: Task, fold: Fold, *, state: Path, until: int, monitor: Monitor, seed: int
     ) -> Model:
         """Train to step `until`, going on from `state` (a folder) where it holds an earlier stop."""
+
+    def mix(
+        self, candidate: Candidate, task: Task, fold: Fold, *, folders: Sequence[Path], state: Path
+    ) -> Model:
+        """The model whose weights are the mean of those that lie in `folders`, of families that say `mixes`."""
+        raise UsageError("a family whose models can be averaged", found=self.name, do="ask those that say `mixes`")
 
     def refit(
         self, model: Model, task: Task, fold: Fold, *, learn: np.ndarray, state: Path, seed: int

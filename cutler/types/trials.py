@@ -45,6 +45,10 @@ class Candidate:
         """The same candidate with some parameters changed or added."""
         return replace(self, params={**dict(self.params), **params})
 
+    def without(self, *params: str) -> Candidate:
+        """The same candidate with these parameters left out."""
+        return replace(self, params=[(name, value) for name, value in self.params if name not in params])
+
     @property
     def name(self) -> str:
         """Readable, for tables."""
@@ -89,6 +93,26 @@ class Candidate:
             raise UsageError("a candidate as a JSON object", found=repr(data), do=AS_WRITTEN)
         members = tuple(cls.from_json(member) for member in data.get("members", ()))
         return cls(data["family"], data["checkpoint"], data["params"], tuple(data.get("compression", ())), members)
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a parameter may be: between `low` and `high`, by its logarithm where `log` says so; or one of `choices`.
+
+    `usual` is what it is in a candidate that does not name it.
+    """
+
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[Scalar, ...] = ()
+    usual: Scalar = NAN
+
+    def holds(self, value: Scalar) -> bool:
+        """Whether the value is one of these."""
+        if self.choices:
+            return value in self.choices
+        return isinstance(value, int | float) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True)
@@ -181,8 +205,9 @@ class Pace:
 class PlanItem:
     """One candidate's share of the work: how many training rows, and the steps at which its rungs end.
 
-    `cut` is the step at which the clock ended the last rung before its end, 0 where nothing was cut. Items of one
-    `stage` are planned together, and what trains in steps competes within it.
+    `cut` is the step at which the last rung was ended before its end, 0 where nothing was cut: by the clock, or where
+    the candidate was hopeless, for which `given_up` is the reason. Items of one `stage` are planned together, and what
+    trains in steps competes within it.
     """
 
     candidate: Candidate
@@ -191,6 +216,7 @@ class PlanItem:
     seconds: float
     cut: int = 0
     stage: int = 0
+    given_up: str = ""
 
     def as_json(self) -> dict[str, Any]:
         named = {**asdict(self), "name": self.candidate.name, "candidate": self.candidate.as_json()}
@@ -203,7 +229,7 @@ class PlanItem:
         until = tuple(whole(step, "until", least=1) for step in data["until"])
         return cls(
             Candidate.from_json(data["candidate"]), whole(data["rows"], "rows", least=1), until, float(data["seconds"]),
-            whole(data.get("cut", 0), "cut"), whole(data.get("stage", 0), "stage"),
+            whole(data.get("cut", 0), "cut"), whole(data.get("stage", 0), "stage"), str(data.get("given_up", "")),
         )  # fmt: skip
 
 
