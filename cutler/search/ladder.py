@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from cutler import registry
 from cutler.errors import Stopped
 from cutler.search.bars import Bar, room
 from cutler.search.journal import Rung
@@ -100,8 +101,8 @@ def _bars(
     known = [trial for trial in earlier if trial.status == "complete" and math.isfinite(trial.score)]
     scale = max((trial.score for trial in known), default=0.0) - min((trial.score for trial in known), default=0.0)
     until, n_rows = climber.item.until, min(len(bench.fold.validation), CHECKED)
-    if scale <= 0 or rung >= len(until):
-        return []
+    if scale <= 0 or rung >= len(until) or not any(registry.family(trial.candidate.family).floor for trial in known):
+        return []  # two draws of one recipe lie near each other, whatever they are worth
     bars, ahead = [], sorted(here, key=lambda each: -each.score)[stay - 1 : stay]
     if ahead and rung + 1 < len(until):
         bars.append(Bar(ahead[0].score, ahead[0].item.candidate.name, until[rung], room(scale, n_rows)))
