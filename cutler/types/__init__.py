@@ -36,7 +36,7 @@ __all__ = [
     "AVERAGED", "CARRIED", "COLUMNS", "ID", "LIMITS", "NAN", "NEIGHBOURS", "UNNOTICED", "WITHIN", "Advice", "Answer",
     "Architecture", "Attention", "Beside", "Candidate", "Checkpoint", "Clue", "Clues", "Combiner", "Compressor",
     "Constraints", "Cost", "Evidence", "Explanation", "Faithfulness", "Family", "Finding", "Fold", "Head", "Interval",
-    "Model", "Monitor", "Neighbour", "Objective", "Pace", "Pick", "Piece", "Plan", "PlanItem", "Profile", "Range", "Reason",
-    "Record", "Row", "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial", "Vocabulary",
-    "rows_of", "seconds", "without_nan",
+    "Model", "Monitor", "Neighbour", "Objective", "Pace", "Pick", "Piece", "Plan", "PlanItem", "Profile", "Range",
+    "Reason", "Record", "Row", "Scalar", "SetAside", "Span", "Splits", "Spread", "Status", "Table", "Task", "Trial",
+    "Vocabulary", "rows_of", "seconds", "without_nan",
 ]  # fmt: skip
