@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from cutler import (
     data,
     domains,
     evaluate,
-    explain,
     going_on,
     measure,
     profile,
@@ -34,7 +33,6 @@ from cutler import (
 )  # fmt: skip
 from cutler.bundle import Bundle
 from cutler.errors import UsageError
-from cutler.explain import Near
 from cutler.measure import TRAINED
 from cutler.search import advice, planning, preview, refitting, state
 from cutler.search.clock import Clock
@@ -52,6 +50,9 @@ from cutler.types import (
     Task,
     Trial,
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    from cutler.explain import Near
 
 Progress = Callable[[str, float], None]
 
@@ -170,6 +171,8 @@ class Chosen(Bundle):
     @cached_property
     def near(self) -> Near:
         """The kept training rows, read once, to find those that are near to others."""
+        from cutler.explain import Near  # brings scikit-learn, which many bundles predict without
+
         return Near(self.model, self.task, self.kept_rows())
 
     def explain(
@@ -182,6 +185,8 @@ class Chosen(Bundle):
         scores add up, otherwise occlusion. Gradients and `attention` need torch and the bundle's trained weights;
         neighbours need the rows that it kept. Raises UsageError where what is asked for cannot be told.
         """
+        from cutler import explain  # as above
+
         weights = self.folder / TRAINED
         return explain.rows(
             self.model, self.task, self.keyed(rows), near=self.near if neighbours else None,

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from cutler import explain, metrics, tags
+from cutler import metrics, tags
 from cutler.data.columns import told
 from cutler.data.words import offsets_of, text_of
 from cutler.errors import DataError
@@ -217,6 +217,8 @@ def _errors(
 
 def _because(model: Model, row: Row, answer: Answer) -> dict[str, Any]:
     """The words that spoke most for an answer, where a model tells them at no cost."""
+    from cutler import explain  # brings scikit-learn, which many bundles predict without
+
     words = explain.because(model, row, answer, count=BECAUSE) if isinstance(model, Stored) else ()
     return {"because": words} if words else {}
 

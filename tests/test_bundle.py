@@ -241,7 +241,7 @@ def test_a_bundle_answers_without_torch_and_holds_no_pickle(family, checkpoint, 
     start = decoder if family in ("decoder", "prompt") else checkpoint
     made = written(tmp_path, stored(family, tmp_path / "work", start))
     assert not [path for path in made.folder.rglob("*") if path.is_file() and is_pickle(path)]
-    assert (made.folder / "transformers").is_dir() == (family in ("encoder", "decoder"))
+    assert (made.folder / "transformers").is_dir() == (family in ("encoder", "decoder", "encoder_decoder"))
     script = textwrap.dedent("""
         import sys
 

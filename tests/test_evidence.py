@@ -117,9 +117,9 @@ def test_with_little_time_nothing_is_read(checkpoint, blind, monkeypatch):
 
 def test_fewer_rows_are_looked_at_where_time_is_short(checkpoint, blind):
     big = Fold(list(FOLD.train) * 50, FOLD.validation)
-    much, less = (gathered("text_classification", big, [checkpoint, blind], left_s=left) for left in (1e4, 80.0))
+    much, less = (gathered("text_classification", big, [checkpoint, blind], left_s=left) for left in (1e4, 4.0))
     assert {each.rows for each in much} == {2000}
-    assert {each.rows for each in less} < {250, 500, 1000}
+    assert all(each.rows < 2000 for each in less)
 
 
 def test_a_checkpoint_that_cannot_be_read_is_no_reason_to_stop(checkpoint, blind, tmp_path, caplog):

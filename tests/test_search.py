@@ -595,8 +595,8 @@ def test_a_floor_runs_whatever_it_takes_and_what_is_none_is_dropped(monkeypatch)
 
 
 def test_families_that_cannot_answer_the_task_are_told_from_limits_that_nothing_meets():
-    with pytest.raises(UsageError, match="families that answer text_classification.*encoder_decoder.*linear"):
-        search.refuse_impossible(planner(Constraints(60), families=("encoder_decoder",)))
+    with pytest.raises(UsageError, match="families that answer text_classification.*bm25.*linear"):
+        search.refuse_impossible(planner(Constraints(60), families=("bm25",)))
 
 
 def test_a_run_is_looked_at_as_soon_as_time_is_over_and_where_it_ended_when_it_is_repeated():

@@ -148,7 +148,8 @@ class Journal:
             self._until[at] = line["until"]
         elif "rung" in line:
             at = line["rung"], line["part"]
-            self._rungs[at] = Rung(**{name: line[name] for name in Rung.__dataclass_fields__})
+            known = {name: line[name] for name in Rung.__dataclass_fields__}
+            self._rungs[at] = Rung(**{**known, "curve": tuple(map(tuple, line["curve"]))})
             del self._begun[at]
         elif "trial" in line:
             self._done[line["trial"]] = Done(Trial.from_json(line["found"]), line["fitted_s"], line["took_s"])
