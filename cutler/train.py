@@ -241,11 +241,6 @@ def _stream(lengths: np.ndarray, batch: int, seed: int, *, skip: int) -> Iterato
         epoch, place = epoch + 1, 0
 
 
-def has_state(state: Path) -> bool:
-    """Whether an earlier run stopped here."""
-    return (state / "state.safetensors").is_file()
-
-
 def steps_per_epoch(n_rows: int, recipe: Recipe) -> int:
     return math.ceil(n_rows / recipe.batch)
 
@@ -254,7 +249,6 @@ def _save(
     network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, kept: dict[str, Tensor], state: Path,
     until: int,
 ) -> None:  # fmt: skip
-    state.mkdir(parents=True, exist_ok=True)
     tensors = {f"weight.{name}": p.detach() for name, p in network.named_parameters() if p.requires_grad}
     for number, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in slots.items()}
@@ -262,10 +256,7 @@ def _save(
     tensors["rng"] = torch.get_rng_state()
     told = {"step": progress.step, "tokens": progress.tokens, "until": until, "best": progress.best,
             "best_step": progress.best_step}  # fmt: skip
-    partial = state / "state.partial"
-    save_file({name: t.contiguous() for name, t in tensors.items()}, partial,
-              metadata={"progress": json.dumps(told)})  # fmt: skip
-    partial.replace(state / "state.safetensors")
+    _write(state / "state.safetensors", tensors, told)
 
 
 def _resume(
@@ -294,6 +285,14 @@ def _resume(
     return Progress(told["step"], told["best"], told["best_step"], told["tokens"]), kept
 
 
+def _write(file: Path, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
+    """Tensors and the progress, whole or not at all, as `_read` finds them."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    save_file({name: t.contiguous() for name, t in tensors.items()}, partial, metadata={"progress": json.dumps(told)})
+    partial.replace(file)
+
+
 def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the progress in a file; none where there is none, or where it was cut short."""
     if not file.is_file():
@@ -309,13 +308,8 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _save_best(kept: dict[str, Tensor], progress: Progress, state: Path, recipe: Recipe) -> None:
     """Write what validation liked best so far, for a run that goes on from here."""
-    if not recipe.careful or not kept:
-        return
-    state.mkdir(parents=True, exist_ok=True)
-    partial = state / "best.partial"
-    save_file({name: t.contiguous() for name, t in kept.items()}, partial,
-              metadata={"progress": json.dumps({"best": progress.best, "best_step": progress.best_step})})  # fmt: skip
-    partial.replace(state / "best.safetensors")
+    if recipe.careful and kept:
+        _write(state / "best.safetensors", kept, {"best": progress.best, "best_step": progress.best_step})
 
 
 def _best_before(state: Path, progress: Progress, recipe: Recipe) -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ def test_going_on_from_a_stop_gives_the_weights_of_an_undisturbed_run(tmp_path):
     whole, parts = Setting(tmp_path / "whole"), Setting(tmp_path / "parts")
     whole.run(60)
     parts.run(15)
-    assert train.has_state(tmp_path / "parts")
+    assert (tmp_path / "parts" / "state.safetensors").is_file()
     again = Setting(tmp_path / "parts")
     assert again.run(40).step == 40
     last = Setting(tmp_path / "parts")

@@ -17,7 +17,7 @@ from cutler.search.clock import Clock
 from cutler.search.journal import Journal
 from cutler.search.picking import pick
 from cutler.search.planning import Planner
-from cutler.search.trials import Bench
+from cutler.search.trials import Bench, in_steps
 from cutler.types import Clues, Constraints, Fold, Pick, Plan, PlanItem, Profile, Task, Trial
 
 __all__ = ["Found", "families_of", "picked", "refuse_impossible", "run"]
@@ -62,12 +62,12 @@ def run(
     try:
         with clock.holding(kept_s(work, clock.budget_s)):
             for items in stages_of(work) if isinstance(work, Plan) else _stages(work, trials, bench):
-                once = [item for item in items if not bench.in_steps(item) and not item.candidate.members]
+                once = [item for item in items if not in_steps(item) and not item.candidate.members]
                 for trial, item in _one_by_one(once, bench, fixed=fixed, progress=progress):
                     trials.append(trial)
                     done.append(item)
                 clues = clues or evidence.told(work, done, bench)
-                steps = [item for item in items if bench.in_steps(item)]
+                steps = [item for item in items if in_steps(item)]
                 climbed, carried = ladder.climb(steps, bench, fixed=fixed, progress=progress, earlier=trials)
                 trials += climbed
                 done += carried

@@ -123,24 +123,27 @@ def told(work: Clued | Plan, done: Iterable[PlanItem], bench: Bench) -> tuple[Cl
     """The clues that were gathered for a plan, or what trials of this run left; counts the seconds they took."""
     found = (() if isinstance(work, Plan) else work.clues) or left_by(done, bench)
     if found:
-        bench.seconds[STAGE] = bench.seconds.get(STAGE, 0.0) + sum(each.seconds for each in found)
+        bench.credit(STAGE, sum(each.seconds for each in found))
     return found
 
 
 def ordered(proposed: Sequence[Proposed], clues: Sequence[Clues]) -> list[Proposed]:
     """The candidates with those of better checkpoints later within each family: what is worth most is proposed last."""
-    worth = {each.checkpoint: each.value for each in clues}
-    lowest = min(worth.values(), default=0.0)
-    groups = groupby(proposed, key=lambda item: item[0].name)
-    return [item for _, group in groups
-            for item in sorted(group, key=lambda item: worth.get(item[1].checkpoint, lowest))]  # fmt: skip
+    worth, groups = _worth(clues), groupby(proposed, key=lambda item: item[0].name)
+    return [item for _, group in groups for item in sorted(group, key=lambda item: worth(item[1]))]
 
 
 def best_first(items: Sequence[PlanItem], clues: Sequence[Clues]) -> list[PlanItem]:
     """The items with those of better checkpoints first; otherwise as they were."""
-    worth = {each.checkpoint: each.value for each in clues}
-    lowest = min(worth.values(), default=0.0)
-    return sorted(items, key=lambda item: -worth.get(item.candidate.checkpoint, lowest))
+    worth = _worth(clues)
+    return sorted(items, key=lambda item: -worth(item.candidate))
+
+
+def _worth(clues: Sequence[Clues]) -> Callable[[Candidate], float]:
+    """What the checkpoint of a candidate is worth; one that was not looked at as little as the least of them."""
+    known = {each.checkpoint: each.value for each in clues}
+    lowest = min(known.values(), default=0.0)
+    return lambda candidate: known.get(candidate.checkpoint, lowest)
 
 
 def below(clues: Sequence[Clues]) -> tuple[str, ...]:
@@ -150,8 +153,7 @@ def below(clues: Sequence[Clues]) -> tuple[str, ...]:
 
 def sample(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
     """So many rows, drawn by the seed, in their order; the first of those that `Bench.cut` draws."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])
-    return [rows[i] for i in chosen]
+    return [rows[i] for i in _places(len(rows), most, seed)]
 
 
 def _started(proposed: Sequence[Proposed]) -> dict[str, int]:
@@ -226,7 +228,7 @@ def _of_run(item: PlanItem, bench: Bench) -> tuple[Clues, np.ndarray] | None:
     from cutler.models import states as stored
 
     began, train = time.monotonic(), bench.cut(item.rows).train
-    checkpoint, places = catalog.find(item.candidate.checkpoint), _places(len(train), bench.seed)
+    checkpoint, places = catalog.find(item.candidate.checkpoint), _places(len(train), LEFT_ROWS, bench.seed)
     sides = [stored.run_features(checkpoint, item.candidate["max_tokens"], side, folder=bench.folder / "shared")
              for side in texts_of(train, bench.task.inputs)]  # fmt: skip
     known = [np.asarray(side[:, :, places]) for side in sides if side is not None]
@@ -237,8 +239,8 @@ def _of_run(item: PlanItem, bench: Bench) -> tuple[Clues, np.ndarray] | None:
     return _clues(item.candidate.checkpoint, len(places), PROBE, found, time.monotonic() - began)
 
 
-def _places(n_rows: int, seed: int) -> np.ndarray:
-    return np.sort(np.random.default_rng(seed).permutation(n_rows)[:LEFT_ROWS])
+def _places(n_rows: int, most: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).permutation(n_rows)[:most])
 
 
 def _clues(

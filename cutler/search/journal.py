@@ -6,11 +6,12 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cutler.search.bars import Curve
 from cutler.search.clock import Clock
 from cutler.types import PlanItem, Trial
 
@@ -39,7 +40,7 @@ class Rung:
     fitted_s: float = 0.0
     took_s: float = 0.0
     missed: str = ""
-    curve: Sequence[Sequence[Any]] = ()
+    curve: Curve = ()
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def _known(climber: Climber, rung: int, bench: Bench) -> Rung | None:
     if found is not None:
         bench.spent[climber.item.candidate] = found.fitted_s
         bench.credit(climber.item.candidate.family, found.took_s)
-        climber.curve = [(step, score) for step, score in found.curve]
+        climber.curve = list(found.curve)
     return found
 
 

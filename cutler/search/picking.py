@@ -10,16 +10,13 @@ import numpy as np
 from cutler import metrics
 from cutler.errors import ConstraintError
 from cutler.metrics import luck
-from cutler.search.trials import answers_of
+from cutler.search.trials import DRAW, answers_of
 from cutler.types import Candidate, Constraints, Pick, Row, Task, Trial
 
 LEAST_DRAWS, MOST_COUNTS = 200, 20_000_000
 """On very many rows fewer draws do, since they hardly differ: no more counts of rows than this are held."""
 JUDGED_OUTSIDE = 400
 """Draws whose choice is judged on the rows that they left out: for one mean, fewer do than for an interval."""
-
-DRAW = "draw"
-"""The parameter of a candidate that is trained again with another seed."""
 
 Rule = Callable[[luck.Array], np.ndarray]
 """(draws, candidates) scores seen -> (draws,) the candidate that each would have chosen."""
@@ -71,7 +68,7 @@ def judged(task: Task, validation: Sequence[Row], able: Sequence[Trial], *, seed
     """Every candidate under the same draws of rows, and on what each draw left out."""
     runs: dict[Candidate, list[Trial]] = {}
     for trial in sorted(able, key=lambda trial: -trial.score):
-        runs.setdefault(_whatever_the_seed(trial.candidate), []).append(trial)
+        runs.setdefault(trial.candidate.without(DRAW), []).append(trial)
     n_draws = int(np.clip(MOST_COUNTS // len(validation), LEAST_DRAWS, metrics.RESAMPLES))
     weights = metrics.bootstrap_weights(len(validation), n_draws, seed=seed)
     left = luck.left_out(weights[:JUDGED_OUTSIDE])
@@ -84,11 +81,6 @@ def judged(task: Task, validation: Sequence[Row], able: Sequence[Trial], *, seed
     scores = np.array([np.mean([trial.score for trial in same]) for same in runs.values()])
     return Field([same[0] for same in runs.values()], luck.Contest(scores, means, varied=varied, outside=outside),
                  outside)  # fmt: skip
-
-
-def _whatever_the_seed(candidate: Candidate) -> Candidate:
-    """The candidate without the number of its draw: trained with another seed, it is the same."""
-    return replace(candidate, params=[(name, value) for name, value in candidate.params if name != DRAW])
 
 
 def _rule(field: Field, constraints: Constraints) -> Rule:

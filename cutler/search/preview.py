@@ -13,6 +13,7 @@ from typing import Any, Literal
 from cutler import registry, search
 from cutler.search.planning import Planner
 from cutler.search.sizing import DECAY, survivors
+from cutler.search.trials import in_steps
 from cutler.types import NAN, Candidate, Cost, Plan, PlanItem, Profile, without_nan
 
 Verdict = Literal["tried", "dropped", "infeasible"]
@@ -82,13 +83,9 @@ def foreseen_s(plan: Plan) -> float:
     total = 0.0
     for _, stage in groupby((item for item in plan.items if item.until), key=lambda item: item.stage):
         items = list(stage)
-        climbing = [item for item in items if _in_steps(item)]
-        total += sum(item.seconds for item in items if not _in_steps(item)) + _ladder_s(climbing)
+        climbing = [item for item in items if in_steps(item)]
+        total += sum(item.seconds for item in items if not in_steps(item)) + _ladder_s(climbing)
     return total
-
-
-def _in_steps(item: PlanItem) -> bool:
-    return not item.candidate.members and registry.family(item.candidate.family).trained_in_steps
 
 
 def _ladder_s(items: Sequence[PlanItem]) -> float:

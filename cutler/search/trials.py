@@ -64,11 +64,7 @@ class Bench:
         try:
             yield
         finally:
-            self.seconds[family] = self.seconds.get(family, 0.0) + time.monotonic() - began
-
-    def in_steps(self, item: PlanItem) -> bool:
-        alone = not item.candidate.members and not item.candidate.get(DRAWS)
-        return alone and registry.family(item.candidate.family).trained_in_steps
+            self.credit(family, time.monotonic() - began)
 
     def state(self, candidate: Candidate) -> Path:
         return self.folder / candidate.key
@@ -130,7 +126,7 @@ class Bench:
         return trial
 
     def credit(self, family: str, seconds: float) -> None:
-        """Counts what an earlier run did for a candidate of a family."""
+        """Counts seconds that were spent on a family, in this run or an earlier one."""
         self.seconds[family] = self.seconds.get(family, 0.0) + seconds
 
     def finish(self, item: PlanItem, model: Model, *, step: int, scores: Any = None) -> Trial:
@@ -177,7 +173,7 @@ class Bench:
         As many rows as are answered in a second: no choice rests on it.
         """
         n_rows = int(min(LEARNED_ROWS, np.nan_to_num(cost.throughput) * LEARNED_S))
-        if not self.in_steps(item) or n_rows < LEAST_LEARNED:
+        if not in_steps(item) or n_rows < LEAST_LEARNED:
             return float("nan")
         learned = self.cut(item.rows).train
         chosen = np.random.default_rng(self.seed).permutation(len(learned))[:n_rows]
@@ -215,8 +211,7 @@ class Bench:
                      estimate=self.estimate(item))  # fmt: skip
 
     def infeasible(self, candidate: Candidate, why: str) -> Trial:
-        estimate = registry.family(candidate.family).estimate(candidate, self.profile)
-        return Trial(candidate, "infeasible", reason=why, estimate=estimate)
+        return Trial(candidate, "infeasible", reason=why, estimate=self._alone(candidate))
 
     def out_of_time(self, item: PlanItem) -> Trial:
         left = f"{self.clock.left_s:.0f} s are left"
@@ -238,6 +233,12 @@ class Bench:
 
     def died(self, item: PlanItem, why: str) -> Trial:
         return replace(self.stopped(item, why), status="failed")
+
+
+def in_steps(item: PlanItem) -> bool:
+    """Whether an item climbs a ladder: a combination, or the mean of several draws, is made at once."""
+    alone = not item.candidate.members and not item.candidate.get(DRAWS)
+    return alone and registry.family(item.candidate.family).trained_in_steps
 
 
 def seed_of(candidate: Candidate, seed: int) -> int:

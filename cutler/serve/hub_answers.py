@@ -80,6 +80,11 @@ def check_tokens(wish: Wish, limits: Limits) -> None:
                     do="ask for fewer, or serve with a larger --max-new-tokens")  # fmt: skip
 
 
+def tokens_schema(limits: Limits) -> dict[str, Any]:
+    """What a request may wish for, as `check_tokens` takes it."""
+    return {"type": ["integer", "null"], "minimum": 1, "maximum": limits.max_new_tokens}
+
+
 def _score(value: Any) -> float:
     """A number that JSON holds; 0 where there is none."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0

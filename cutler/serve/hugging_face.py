@@ -34,6 +34,8 @@ HUB_TASKS = {
     "question_answering": ANSWERS, "translation": "translation", "summarization": "summarization",
     "text_generation": "text-generation", "text_retrieval": FEATURES,
 }  # fmt: skip
+FUNCTIONS: Mapping[str, str] = {"class": "softmax", "classes": "sigmoid"}
+"""What turns scores into the probabilities of a bundle, by its head."""
 Row = str | dict[str, Any]
 Rows = Row | list[Row]
 
@@ -148,7 +150,7 @@ class Way:
 
 
 async def classify(served: Served, asked: Classify) -> Any:
-    own = {"class": "softmax", "classes": "sigmoid"}.get(served.task.head)
+    own = FUNCTIONS.get(served.task.head)
     if asked.parameters.function_to_apply not in (None, own):
         raise Unfit(f"function_to_apply {own}", found=str(asked.parameters.function_to_apply), do="leave it out")
     rows, _ = _listed(asked.inputs)
@@ -181,7 +183,7 @@ async def write(served: Served, asked: Write | Generate, *, under: str) -> Any:
 
 
 async def embed(served: Served, asked: Embed) -> Any:
-    texts = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
+    texts, _ = _listed(asked.inputs)
     return (await served.vectors(texts)).tolist() if texts else []
 
 
@@ -196,7 +198,7 @@ async def compare(served: Served, asked: Compare) -> Any:
 
 
 async def choose(served: Served, asked: Choose) -> Any:
-    texts, alone = ([asked.inputs], True) if isinstance(asked.inputs, str) else (asked.inputs, False)
+    texts, alone = _listed(asked.inputs)
     entails = _entailment(served)
     template = asked.parameters.hypothesis_template or "This example is {}."
     if template.count("{}") != 1:
@@ -298,15 +300,15 @@ def _schema(task: str, served: Served) -> dict[str, Any]:
 
 def _own(parameters: dict[str, Any], served: Served) -> dict[str, Any]:
     """The schema of parameters without what this bundle does not take."""
-    function = {"class": "softmax", "classes": "sigmoid"}.get(served.task.head)
+    function = FUNCTIONS.get(served.task.head)
     known = dict(parameters.get("properties", {}))
     if "function_to_apply" in known:
         known["function_to_apply"] = {"enum": [function, None] if function else [None]}
     if "max_new_tokens" in known:
-        known["max_new_tokens"] = {"type": ["integer", "null"], "minimum": 1, "maximum": served.limits.max_new_tokens}
+        known["max_new_tokens"] = hub_answers.tokens_schema(served.limits)
     return {**parameters, "properties": known}
 
 
-def _listed(inputs: Rows) -> tuple[Sequence[Any], bool]:
+def _listed(inputs: Rows | list[str]) -> tuple[Sequence[Any], bool]:
     """The rows, and whether there is one that was given alone."""
     return (inputs, False) if isinstance(inputs, list) else ([inputs], True)

@@ -142,6 +142,7 @@ def routes(serving: Serving) -> APIRouter:
     listed = {name: {"id": name, "object": "model", "created": created, "owned_by": "cutler"}
               for name in serving.served}  # fmt: skip
     having = [served for served in serving.served.values() if served.has_vectors]
+
     @router.get("/v1/models", summary="What is served", responses=responses(ANY, ERROR, 401))
     async def models() -> Response:
         return json_response(json.dumps({"object": "list", "data": list(listed.values())}))
@@ -190,7 +191,7 @@ def _streamed() -> dict[int | str, dict[str, Any]]:
 def _schema(kind: type[Body], of: Sequence[Served], serving: Serving) -> dict[str, Any]:
     """The schema of a request, its model one of these, or any where there are none."""
     names = [served.name for served in of]
-    most = {"type": ["integer", "null"], "minimum": 1, "maximum": serving.limits.max_new_tokens}
+    most = hub_answers.tokens_schema(serving.limits)
     known: dict[str, Any] = {"model": {"type": "string", "enum": names}} if names else {}
     known |= {name: most for name in ("max_tokens", "max_completion_tokens") if name in kind.model_fields}
     found = schema_of(kind, known | ({"dimensions": {"type": "null"}} if kind is Embed else {}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -290,8 +289,3 @@ def _length(cell: Any) -> int:
 
 def _shown(name: str) -> str:
     return repr(name[:80])
-
-
-def known(value: float) -> float | None:
-    """A number as JSON holds it."""
-    return float(value) if math.isfinite(value) else None
