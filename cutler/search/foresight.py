@@ -27,8 +27,9 @@ RATIOS: Mapping[str, Mapping[str, Ratio]] = {
     "frozen": {"linear": Ratio(0.97, 0.7, 1.35)},
     "encoder": {"frozen": Ratio(0.8, 0.4, 1.3), "linear": Ratio(0.78, 0.35, 1.4)},
 }
-"""Geometric means and spreads over ten sets of ../shared/data at five minutes each (benchmarks/results/quality; of
-fine-tuning over the six where it was tried). Families and tasks that were not measured so are not foreseen."""
+"""Geometric means and spreads over the ten sets of benchmarks/results/quality at five minutes each (of fine-tuning over
+the six where it was tried): how well they foresee has to be judged on other sets. What was not measured so is not
+foreseen."""
 HEADS = ("class", "classes", "number")
 COMBINED = Ratio(0.93, 0.75, 1.1)
 """The same for an ensemble, against its best member."""
